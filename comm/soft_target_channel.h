@@ -1,0 +1,73 @@
+// The stream between teacher and student ranks over MPI: a ring of preallocated buffers per pair,
+// filled ahead of the student by at most `lookahead` micro-batches. The student grants a credit for
+// each free buffer; a teacher begins a micro-batch only when it holds a credit for it. Messages and
+// credits are non-blocking.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "comm/mpi/communicator.h"
+#include "comm/placement.h"
+#include "comm/soft_targets.h"
+
+namespace temper {
+
+/// What both ends must know alike to lay out the buffers.
+struct ChannelConfig {
+  int64_t max_rows = 0;  ///< rows of the largest micro-batch
+  int64_t seq = 0;
+  int64_t vocab = 0;
+  double temperature = 1.0;
+  at::ScalarType dtype = at::kBFloat16;  ///< of the logits on the wire: bfloat16 or float32
+  int64_t lookahead = 2;  ///< micro-batches per student in flight; 0: a teacher begins when its
+                          ///< student asks (lock-step)
+};
+
+/// The student's end. `world` and `placement` name the peers; `units` is the number of
+/// micro-batches this student will consume: it must ask for all of them, or its teachers wait for
+/// ever. `world` must outlive the channel.
+class SoftTargetReceiver : public SoftTargetSource {
+ public:
+  SoftTargetReceiver(const Communicator& world, const Placement& placement, ChannelConfig config,
+                     int64_t units);
+  ~SoftTargetReceiver() override;
+  at::Tensor logits(const MicroBatchId& id, const at::Tensor& tokens) override;
+  void progress() override;
+  double take_wait_seconds() override;
+  int64_t take_bytes() override;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// A teacher's end, towards all students that it serves. It must serve its micro-batches in the
+/// order (step, student, micro-batch), or the job can stand still: Note [No deadlock] in
+/// soft_target_sender.cpp. `world` must outlive the channel.
+class SoftTargetSender {
+ public:
+  SoftTargetSender(const Communicator& world, const Placement& placement, ChannelConfig config);
+  ~SoftTargetSender();
+
+  /// A buffer (rows, S, V) for the next micro-batch of `student` (index), to write logits into;
+  /// waits for the student's credit and for a free buffer. Time spent here is the teacher's waiting
+  /// time.
+  at::Tensor acquire(int student, int64_t rows);
+  /// Sends the buffer of the last acquire() for that student, without waiting.
+  void send(int student, const SoftTargetHeader& header);
+  /// Lets messages under way progress, without waiting. Call now and then while computing.
+  void progress();
+  /// Waits until every message has left.
+  void finish();
+  double take_wait_seconds();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace temper

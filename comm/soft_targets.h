@@ -1,0 +1,59 @@
+// What crosses from teacher to student: the fixed layout of a soft-target message, and the seam
+// that both a local teacher (colocated) and the channel (teacher ranks) implement.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+namespace temper {
+
+enum class Payload : uint32_t { kFull = 1 };
+
+/// Names one micro-batch of the job; the same on both sides.
+struct MicroBatchId {
+  int64_t step = 0;
+  int64_t first_row = 0;  ///< within the global batch
+  int64_t rows = 0;
+};
+
+/// In front of every message, 64 bytes. The student refuses a message whose header is not the one
+/// it computes itself.
+struct SoftTargetHeader {
+  uint32_t magic = 0x54454d50;
+  Payload payload = Payload::kFull;
+  int64_t step = 0;
+  int64_t first_row = 0;
+  int64_t rows = 0;
+  int64_t seq = 0;
+  int64_t vocab = 0;
+  double temperature = 1.0;  ///< T of the soft targets, so that both sides mean the same
+  uint64_t token_hash = 0;   ///< of the micro-batch's input ids
+};
+static_assert(sizeof(SoftTargetHeader) == 64);
+
+/// FNV-1a over the ids of a (B, S) int64 tensor.
+uint64_t hash_tokens(const at::Tensor& tokens);
+
+/// Throws c10::Error naming step, rows, the field that differs, and both sides' values.
+void check_header(const SoftTargetHeader& expected, const SoftTargetHeader& received,
+                  int teacher_rank);
+
+/// Gives a student the teacher's logits of its next micro-batch.
+class SoftTargetSource {
+ public:
+  virtual ~SoftTargetSource() = default;
+  /// Teacher logits for `tokens` (B, S) int64 -> (B·S, V) in the payload's dtype (fp32 or bf16),
+  /// valid until the next call. Called once per micro-batch, in order.
+  virtual at::Tensor logits(const MicroBatchId& id, const at::Tensor& tokens) = 0;
+  /// Lets messages under way arrive, without waiting. Call now and then while computing: without it
+  /// a message over a network moves only while the student waits.
+  virtual void progress() {}
+  /// Seconds spent waiting for teachers since the last call of this function.
+  virtual double take_wait_seconds() = 0;
+  /// Bytes received since the last call of this function (0 when colocated).
+  virtual int64_t take_bytes() = 0;
+};
+
+}  // namespace temper

@@ -1,0 +1,24 @@
+// What a teacher rank tells the first student after each step, for the log: how long it worked and
+// how long it waited.
+#pragma once
+
+#include <cstdint>
+
+#include "comm/mpi/communicator.h"
+#include "comm/placement.h"
+
+namespace temper {
+
+struct TeacherReport {
+  double seconds = 0;       ///< of the teacher's step
+  double wait_seconds = 0;  ///< of these, waiting for students (no credit)
+};
+
+/// A teacher's part: sends without waiting. The request must be kept until it is complete.
+Request send_report(const Communicator& world, const Placement& placement,
+                    const TeacherReport& report);
+
+/// The first student's part, once a step: the reports of all teachers, summed. Waits for them.
+TeacherReport receive_reports(const Communicator& world, const Placement& placement);
+
+}  // namespace temper

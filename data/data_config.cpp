@@ -1,0 +1,93 @@
+#include "data/data_config.h"
+
+#include <c10/util/Exception.h>
+
+#include <boost/program_options/value_semantic.hpp>
+
+#include "data/builtin_language.h"
+#include "data/mapped_file.h"
+#include "data/text_corpus.h"
+#include "data/token_file.h"
+
+namespace temper {
+
+namespace po = boost::program_options;
+
+namespace {
+
+constexpr int64_t kDefaultTrainedVocab = 1024;
+
+std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& run_dir, bool may_write) {
+  const MappedFile file(config.text, "data.text");
+  const std::string_view text = file.bytes();
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::string tokenizer_file;
+  if (config.tokenizer == "bytes") {
+    tokenizer = make_byte_tokenizer();
+  } else if (config.tokenizer == "sentencepiece") {
+    tokenizer_file = run_dir + "/tokenizer.model";
+    // Trained on the training part alone, by bytes: the held-out text must not shape the vocabulary.
+    const auto held_out = static_cast<size_t>(static_cast<double>(text.size()) * (config.fit_share + config.test_share));
+    if (may_write) train_sentencepiece(text.substr(0, text.size() - held_out), config.planned_vocab(), tokenizer_file);
+    tokenizer = open_sentencepiece(tokenizer_file);
+  } else {
+    tokenizer_file = config.tokenizer;
+    tokenizer = open_sentencepiece(tokenizer_file);
+    TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ", config.vocab, ", but --data.tokenizer ",
+                      config.tokenizer, " has ", tokenizer->vocab(), " pieces; leave data.vocab out");
+  }
+  return std::make_unique<TextCorpus>(config.text, encode_text(*tokenizer, text), tokenizer->vocab(), tokenizer->describe(), tokenizer_file,
+                                      config.fit_share, config.test_share);
+}
+
+}  // namespace
+
+void DataConfig::add_options(po::options_description& options) {
+  auto add = options.add_options();
+  add("data.source", po::value<std::string>(&source)->default_value(source)->value_name("builtin|text|tokens"),
+      "the built-in synthetic language (no files needed), a text file, or a file of token ids");
+  add("data.text", po::value<std::string>(&text)->default_value(text)->value_name("FILE"), "text file, for data.source = text");
+  add("data.tokens", po::value<std::string>(&tokens)->default_value(tokens)->value_name("FILE"),
+      "file of token ids, for data.source = tokens: NumPy .npy (one dimension) or llm.c .bin");
+  add("data.tokenizer", po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|FILE"),
+      "for data.source = text: bytes, sentencepiece (trained on the training part, kept in the run folder), or a SentencePiece .model");
+  add("data.vocab", po::value<int64_t>(&vocab)->default_value(vocab)->value_name("N"),
+      "vocabulary to train (sentencepiece, 0: 1024), that the token file was made with, or of the built-in language (0: 256)");
+  add("data.language-seed", po::value<uint64_t>(&language_seed)->default_value(language_seed)->value_name("N"),
+      "which built-in language; independent of run.seed");
+  add("data.fit-share", po::value<double>(&fit_share)->default_value(fit_share)->value_name("X"),
+      "share of a text or token file held out to fit the temperature on");
+  add("data.test-share", po::value<double>(&test_share)->default_value(test_share)->value_name("X"),
+      "share of a text or token file held out to test on (its end)");
+}
+
+void DataConfig::validate() const {
+  TORCH_CHECK_VALUE(source == "builtin" || source == "text" || source == "tokens", "--data.source is '", source,
+                    "': give builtin, text or tokens");
+  TORCH_CHECK_VALUE(source != "text" || !text.empty(), "--data.text is missing: --data.source text needs a text file");
+  TORCH_CHECK_VALUE(source != "tokens" || !tokens.empty(), "--data.tokens is missing: --data.source tokens needs a file of token ids");
+  TORCH_CHECK_VALUE(source != "tokens" || vocab > 0,
+                    "--data.vocab is missing: a token file does not say how many ids its vocabulary has; give the size it was made with");
+  TORCH_CHECK_VALUE(vocab >= 0 && vocab <= (int64_t{1} << 31), "--data.vocab is ", vocab, ": give a vocabulary's size, or 0 for the default");
+  TORCH_CHECK_VALUE(source != "builtin" || vocab == 0 || (vocab >= 16 && vocab <= 65536), "--data.vocab is ", vocab,
+                    ": the built-in language has 16 to 65536 tokens");
+  TORCH_CHECK_VALUE(!tokenizer.empty(), "--data.tokenizer is empty: give bytes, sentencepiece, or a SentencePiece .model");
+  for (const auto& [option, share] : {std::pair{"data.fit-share", fit_share}, std::pair{"data.test-share", test_share}}) {
+    TORCH_CHECK_VALUE(share > 0 && share < 0.5, "--", option, " is ", share, ": give a share above 0 and below 0.5");
+  }
+}
+
+int64_t DataConfig::planned_vocab() const {
+  if (source == "tokens" || vocab > 0) return vocab;
+  if (source == "builtin") return BuiltinLanguage::kDefaultVocab;
+  if (tokenizer == "bytes") return 256;
+  return tokenizer == "sentencepiece" ? kDefaultTrainedVocab : open_sentencepiece(tokenizer)->vocab();
+}
+
+std::unique_ptr<Corpus> open_corpus(const DataConfig& config, const std::string& run_dir, bool may_write) {
+  if (config.source == "text") return open_text(config, run_dir, may_write);
+  if (config.source == "tokens") return TokenFile::open(config.tokens, config.vocab, config.fit_share, config.test_share);
+  return std::make_unique<BuiltinLanguage>(LanguageShape::for_vocab(config.planned_vocab()), config.language_seed);
+}
+
+}  // namespace temper

@@ -1,0 +1,42 @@
+// A file of token ids that somebody made already, memory-mapped: NumPy's .npy (one dimension; u1, u2, u4, i4 or i8) or llm.c's .bin. The
+// format is recognised by its first bytes, not by its name.
+#pragma once
+
+#include "data/mapped_file.h"
+#include "data/token_stream.h"
+
+namespace temper {
+
+class TokenFile : public TokenStream {
+ public:
+  /// Checks every id once (a pass over the file, at memory speed). Throws c10::ValueError naming the file, and the position and value of
+  /// an id outside [0, vocab).
+  static std::unique_ptr<TokenFile> open(const std::string& path, int64_t vocab, double fit_share, double test_share);
+
+  std::string describe() const override;
+  uint64_t fingerprint() const override;
+
+  /// How ids lie in the file.
+  struct Layout {
+    std::string format;     ///< as a person calls it
+    size_t begin = 0;       ///< of the first id, in bytes
+    int64_t count = 0;      ///< of ids
+    int id_bytes = 2;
+    bool is_signed = false;
+  };
+  /// Recognises the format. Throws c10::ValueError naming the file and what is wrong with it.
+  static Layout recognise(std::string_view bytes, const std::string& path);
+
+ protected:
+  void copy(int64_t begin, int64_t count, int64_t* out) const override;
+
+ private:
+  TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab, double fit_share, double test_share);
+  void check_ids() const;
+
+  MappedFile file_;
+  Layout layout_;
+  std::string path_;
+};
+
+}  // namespace temper

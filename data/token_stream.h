@@ -1,0 +1,48 @@
+// One long sequence of token ids, cut into three parts that never overlap, and into rows. Texts and token files share it.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "data/corpus.h"
+
+namespace temper {
+
+class TokenStream : public Corpus {
+ public:
+  int64_t vocab() const override { return vocab_; }
+
+  /// Windows of seq + 1 tokens (the labels are one further on and stay inside the part), without overlap of inputs. 0 where the part
+  /// is too short.
+  int64_t rows(Part part, int64_t seq) const override;
+
+  /// Training: every epoch visits all its windows once, in an order and with a phase (where the first window begins) of its own, both
+  /// given by (seed, epoch). Held-out parts: windows in order.
+  Batch read(Part part, uint64_t seed, int64_t first, int64_t count, int64_t seq) const override;
+
+ protected:
+  /// The first (1 − fit − test) of the tokens are for training, the next `fit_share` to fit on, the last `test_share` to test on.
+  TokenStream(int64_t vocab, int64_t tokens, double fit_share, double test_share);
+
+  /// Writes ids [begin, begin + count) to `out`.
+  virtual void copy(int64_t begin, int64_t count, int64_t* out) const = 0;
+
+  struct Range {
+    int64_t begin = 0;
+    int64_t end = 0;
+    int64_t size() const { return end - begin; }
+  };
+  Range range(Part part) const;
+  /// "1000394 tokens to train on, 55769 to fit, 55769 to test".
+  std::string describe_parts() const;
+
+ private:
+  int64_t vocab_;
+  Range parts_[3];
+};
+
+/// A position in [0, count) for `index` in [0, count): a permutation given by the key, found without a table (a Feistel network with cycle
+/// walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
+uint64_t permuted(uint64_t index, uint64_t count, uint64_t key);
+
+}  // namespace temper

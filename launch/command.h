@@ -1,0 +1,42 @@
+// A subcommand of temper: the options it declares, and what it does with them on every rank.
+#pragma once
+
+#include <boost/program_options/options_description.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "comm/mpi/communicator.h"
+
+namespace temper {
+
+/// What main knows when it runs a command.
+struct Invocation {
+  const Communicator& world;
+  std::string ini;       ///< the resolved configuration
+  bool dry_run = false;  ///< print the plan and stop
+  bool json = false;     ///< one JSON object on standard output, nothing else there
+};
+
+class Command {
+ public:
+  virtual ~Command() = default;
+  virtual std::string name() const = 0;
+  virtual std::string summary() const = 0;  ///< one line for `temper --help`
+  /// Declares the command's options; parsing writes into this object.
+  virtual void add_options(boost::program_options::options_description& options) = 0;
+  /// Refuses what cannot be right whatever the files hold. Throws c10::ValueError.
+  virtual void validate() const = 0;
+  /// Runs on every rank of the world. Throws AgreedError before anything is under way, other exceptions later.
+  virtual void run(const Invocation& invocation) = 0;
+};
+
+std::unique_ptr<Command> make_train_command();
+std::unique_ptr<Command> make_distill_command();
+std::unique_ptr<Command> make_calibrate_command();
+std::unique_ptr<Command> make_evaluate_command();
+
+/// One of each, in the order in which the help lists them.
+std::vector<std::unique_ptr<Command>> all_commands();
+
+}  // namespace temper

@@ -1,0 +1,194 @@
+// temper evaluate and temper calibrate: one model on held-out data, the rows shared out over all ranks.
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "comm/agree.h"
+#include "launch/command.h"
+#include "launch/dry_run.h"
+#include "launch/progress.h"
+#include "launch/setup.h"
+#include "model/hugging_face.h"
+#include "model/model_config.h"
+#include "model/safetensors.h"
+
+namespace temper {
+
+namespace {
+
+namespace po = boost::program_options;
+
+/// What both commands share: a model from a folder, a corpus, rows of a length.
+class HeldOutCommand : public Command {
+ public:
+  void add_options(po::options_description& options) override {
+    run_.add_options(options, /*folder=*/false);
+    data_.add_options(options);
+    model_.add_options(options);
+    options.add_options()("train.seq", po::value<int64_t>(&seq_)->default_value(seq_)->value_name("N"),
+                          "tokens per sequence, as in training");
+    evaluation_.add_options(options);
+  }
+
+  void validate() const override {
+    run_.validate();
+    data_.validate();
+    evaluation_.validate();
+    TORCH_CHECK_VALUE(seq_ >= 1, "--train.seq is ", seq_, ": give a whole number of at least 1");
+    TORCH_CHECK_VALUE(!model_.path.empty(), "--model.path is missing: name the Hugging Face folder of the model to ", name());
+    TORCH_CHECK_VALUE(data_.source != "text" || data_.tokenizer != "sentencepiece",
+                      "--data.tokenizer sentencepiece would train a new tokenizer: name the model's own (", model_.path,
+                      "/tokenizer.model)");
+  }
+
+  void run(const Invocation& invocation) override {
+    const Communicator& world = invocation.world;
+    const Machine machine = set_up_machine(run_, world);
+    if (invocation.dry_run) {
+      agree(world, [&] {
+        const TransformerConfig shape = read_model_config(model_.path);
+        if (world.rank() == 0) print_held_out_plan(invocation.ini, machine, shape, seq_, evaluation_);
+      });
+      return;
+    }
+    const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, model_.path, world);
+    std::optional<Transformer> model;
+    agree(world, [&] {
+      model.emplace(load_model(model_.path, machine.device));
+      check_fit(model->config(), "model", *corpus, seq_);
+      check_parts(*corpus, seq_, /*training=*/false);
+    });
+    if (world.rank() == 0) {
+      say("data    " + corpus->describe());
+      say("model   " + describe_model(model->config()));
+    }
+    measure(invocation, *model, *corpus);
+  }
+
+ protected:
+  virtual void measure(const Invocation& invocation, const Transformer& model, const Corpus& corpus) = 0;
+
+  HeldOut held_out(const Corpus& corpus, Part part) const {
+    return {&corpus, part, seq_, evaluation_.max_tokens, evaluation_.micro_batch};
+  }
+
+  RunConfig run_;
+  DataConfig data_;
+  ModelConfig model_{"model"};
+  int64_t seq_ = 128;
+  EvaluationConfig evaluation_;
+};
+
+class EvaluateCommand : public HeldOutCommand {
+ public:
+  std::string name() const override { return "evaluate"; }
+  std::string summary() const override { return "loss, perplexity, accuracy and calibration of a model on held-out data"; }
+
+  void add_options(po::options_description& options) override {
+    HeldOutCommand::add_options(options);
+    auto add = options.add_options();
+    add("evaluate.part", po::value<std::string>(&part_)->default_value(part_)->value_name("test|fit"), "held-out part to use");
+    add("evaluate.temperature", po::value<double>(&temperature_)->default_value(temperature_)->value_name("T"),
+        "logits are divided by T (a calibrated model's T stands in its generation_config.json)");
+    add("dump-logits", po::value<std::string>(&dump_)->default_value(dump_)->value_name("FILE"),
+        "also write the first batch to this safetensors file: tokens (B, S) int64, logits (B, S, V) fp32, not tempered");
+  }
+
+  void validate() const override {
+    HeldOutCommand::validate();
+    TORCH_CHECK_VALUE(part_ == "test" || part_ == "fit", "--evaluate.part is '", part_, "': give test or fit");
+    TORCH_CHECK_VALUE(std::isfinite(temperature_) && temperature_ > 0, "--evaluate.temperature is ", temperature_,
+                      ": a temperature must be a finite number above 0");
+  }
+
+ protected:
+  void measure(const Invocation& invocation, const Transformer& model, const Corpus& corpus) override {
+    const Communicator& world = invocation.world;
+    const HeldOut data = held_out(corpus, part_ == "fit" ? Part::kFit : Part::kTest);
+    agree(world, [&] {
+      if (world.rank() == 0 && !dump_.empty()) dump_logits(model, data);
+    });
+    const Metrics metrics = evaluate(model, data, run_.compute(), world, {temperature_}).front();
+    const std::optional<double> floor = floor_nll(data, world);
+    if (world.rank() != 0) return;
+    if (invocation.json) {
+      nlohmann::ordered_json json = to_json(metrics);
+      json["part"] = part_;
+      if (floor) json["entropy_floor"] = *floor;
+      std::printf("%s\n", json.dump().c_str());
+      return;
+    }
+    std::printf("%s part, %lld tokens; NLL in nats per token\n\n%s", part_.c_str(), static_cast<long long>(metrics.tokens),
+                metrics_table({{"model", metrics}}).c_str());
+    if (floor) std::printf("%-24s %9.4f\n", "entropy floor", *floor);
+  }
+
+ private:
+  void dump_logits(const Transformer& model, const HeldOut& data) const {
+    const at::NoGradGuard no_grad;
+    const int64_t rows = std::min(data.micro_batch, data.rows());
+    const at::Tensor tokens = data.corpus->read(data.part, 0, 0, rows, data.seq).tokens;      // (B, S)
+    const at::ScalarType compute = run_.compute();
+    const at::Tensor hidden = model.hidden(tokens.to(model.flat_weights().device()), compute);  // (B, S, C)
+    const at::Tensor logits = at::linear(hidden, model.head().detach().to(compute));            // (B, S, V)
+    write_safetensors(dump_, {{"tokens", tokens.contiguous()}, {"logits", logits.to(at::kFloat).cpu().contiguous()}});
+  }
+
+  std::string part_ = "test";
+  double temperature_ = 1.0;
+  std::string dump_;
+};
+
+class CalibrateCommand : public HeldOutCommand {
+ public:
+  std::string name() const override { return "calibrate"; }
+  std::string summary() const override { return "fit the temperature of a model on held-out data"; }
+
+  void add_options(po::options_description& options) override {
+    HeldOutCommand::add_options(options);
+    options.add_options()("calibrate.write", po::value<bool>(&write_)->default_value(write_)->value_name("true|false"),
+                          "write the temperature into the model's generation_config.json");
+  }
+
+ protected:
+  void measure(const Invocation& invocation, const Transformer& model, const Corpus& corpus) override {
+    const Communicator& world = invocation.world;
+    const ModelResult result = judge(model, "model", 0, corpus, seq_, evaluation_, run_.compute(), world);
+    agree(world, [&] {
+      if (world.rank() == 0 && write_) write_generation_config(model_.path, result.fit.temperature);
+    });
+    if (world.rank() != 0) return;
+    if (result.fit.at_bound) {
+      say(format("warning: the temperature ran into its bound, %.4g: these data do not determine it", result.fit.temperature));
+    }
+    if (invocation.json) {
+      nlohmann::ordered_json json;
+      json["temperature"] = result.fit.temperature;
+      json["passes"] = result.fit.passes;
+      json["at_bound"] = result.fit.at_bound;
+      json["before"] = to_json(result.test_before);
+      json["after"] = to_json(result.test_after);
+      json["fit"] = {{"before", to_json(result.fit_before)}, {"after", to_json(result.fit_after)}};
+      std::printf("%s\n", json.dump().c_str());
+      return;
+    }
+    std::printf("temperature %.6f, fitted on %lld tokens in %d passes\n\n%s", result.fit.temperature,
+                static_cast<long long>(result.fit_before.tokens), result.fit.passes,
+                metrics_table({{"fit part, before", result.fit_before},
+                               {"fit part, after", result.fit_after},
+                               {"test part, before", result.test_before},
+                               {"test part, after", result.test_after}})
+                    .c_str());
+    if (write_) std::printf("\nwritten to %s/generation_config.json\n", model_.path.c_str());
+  }
+
+ private:
+  bool write_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_evaluate_command() { return std::make_unique<EvaluateCommand>(); }
+std::unique_ptr<Command> make_calibrate_command() { return std::make_unique<CalibrateCommand>(); }
+
+}  // namespace temper

@@ -1,0 +1,25 @@
+// What this rank computes on: its share of the node's cores, or a GPU.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "comm/mpi/communicator.h"
+#include "launch/run_config.h"
+
+namespace temper {
+
+struct Machine {
+  at::Device device = at::kCPU;
+  int threads = 1;
+  std::string note;  ///< a hint for a person, or empty
+  std::vector<int> node_of_rank;  ///< of every world rank, nodes numbered by first appearance
+};
+
+/// Sets LibTorch's threads and picks the device. The local rank comes from the shared-memory communicator, never from a
+/// launcher's environment. Throws AgreedError where --run.device cuda finds no GPU. Collective.
+Machine set_up_machine(const RunConfig& config, const Communicator& world);
+
+}  // namespace temper

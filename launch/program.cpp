@@ -1,0 +1,147 @@
+#include "launch/program.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/program_options/value_semantic.hpp>
+#include <cstdio>
+#include <iostream>
+#include <sstream>
+
+#include "comm/agree.h"
+#include "comm/mpi/environment.h"
+#include "launch/command.h"
+#include "launch/options.h"
+#include "student/training_step.h"
+
+namespace temper {
+
+namespace po = boost::program_options;
+
+std::vector<std::unique_ptr<Command>> all_commands() {
+  std::vector<std::unique_ptr<Command>> commands;
+  commands.push_back(make_train_command());
+  commands.push_back(make_distill_command());
+  commands.push_back(make_calibrate_command());
+  commands.push_back(make_evaluate_command());
+  return commands;
+}
+
+namespace {
+
+/// What every command takes beside its own options.
+struct GeneralOptions {
+  bool help = false;
+  bool dry_run = false;
+  bool json = false;
+  std::string config;
+
+  void add_options(po::options_description& options) {
+    auto add = options.add_options();
+    add("help", po::bool_switch(&help), "print this and stop");
+    add("config", po::value<std::string>(&config)->value_name("FILE"),
+        "INI file with any of the options below; the command line comes first");
+    add("dry-run", po::bool_switch(&dry_run), "print configuration, ranks, memory and token arithmetic, and stop");
+    add("json", po::bool_switch(&json), "one JSON object on standard output, nothing else there (evaluate, calibrate)");
+  }
+};
+
+std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) {
+  std::ostringstream out;
+  out << "temper: distributed knowledge distillation of language models\n\n"
+         "usage: temper COMMAND [--config FILE.ini] [--section.key value ...]\n"
+         "       mpirun -n RANKS temper COMMAND ...\n\ncommands:\n";
+  for (const auto& command : commands) {
+    out << "  " << command->name() << std::string(12 - command->name().size(), ' ') << command->summary() << '\n';
+  }
+  out << "\n'temper COMMAND --help' lists its options\n";
+  return out.str();
+}
+
+void run_command(const std::vector<std::string>& arguments, const Communicator& world) {
+  const std::vector<std::unique_ptr<Command>> commands = all_commands();
+  const bool asks_help = arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help";
+  if (asks_help) {
+    if (world.rank() == 0) std::cout << general_help(commands) << std::flush;
+    return;
+  }
+  Command* command = nullptr;
+  po::options_description all("all");
+  GeneralOptions general, others_general;
+  others_general.add_options(all);
+  std::vector<std::string> names;
+  std::unique_ptr<po::options_description> own;
+  GeneralOptions& used = general;
+  for (const auto& each : commands) names.push_back(each->name());
+  std::vector<std::unique_ptr<Command>> others = all_commands();  // only to know their options' names
+  for (const auto& each : others) {
+    po::options_description theirs;
+    each->add_options(theirs);
+    for (const auto& option : theirs.options()) {
+      if (all.find_nothrow(option->long_name(), false) == nullptr) all.add(option);
+    }
+  }
+  std::string ini;
+  agree(world, [&] {
+    const auto found = std::find_if(commands.begin(), commands.end(), [&](const auto& each) { return each->name() == arguments[0]; });
+    TORCH_CHECK_VALUE(found != commands.end(), "unknown command '", arguments[0], "': did you mean '",
+                      nearest_name(arguments[0], names), "'? 'temper --help' lists all");
+    command = found->get();
+    own = std::make_unique<po::options_description>("temper " + command->name() + ": " + command->summary(), 110, 60);
+    used.add_options(*own);
+    command->add_options(*own);
+    std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+    std::replace(rest.begin(), rest.end(), std::string("-h"), std::string("--help"));
+    if (std::find(rest.begin(), rest.end(), "--help") != rest.end()) {
+      used.help = true;
+      return;
+    }
+    parse_options(command->name(), rest, *own, all);
+    command->validate();
+    ini = resolved_ini(command->name(), rest, *own, all);
+  });
+  if (used.help) {
+    if (world.rank() == 0) std::cout << *own << std::flush;
+    return;
+  }
+  command->run({world, ini, used.dry_run, used.json});
+}
+
+std::string who(const Communicator& world) {
+  if (world.size() == 1) return "temper";
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  return "temper: rank " + std::to_string(world.rank()) + " on " + host;
+}
+
+}  // namespace
+
+int run_program(const std::vector<std::string>& arguments, const Communicator& world) {
+  int code = kFailed;
+  try {
+    run_command(arguments, world);
+    return kDone;
+  } catch (const AgreedError& error) {
+    // All ranks are here together: they can leave in an orderly way.
+    if (error.reporter) std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), error.what());
+    return error.user_error ? kBadConfiguration : kFailed;
+  } catch (const NumericError& error) {
+    // All students are here together; teachers may be in the middle of a message.
+    code = kNumericTrouble;
+    if (world.rank() == 0) {
+      std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), error.what());
+    } else {
+      sleep(2);  // rank 0 ends the job
+    }
+  } catch (const c10::ValueError& error) {
+    code = kBadConfiguration;
+    std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), plain_message(error).c_str());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), plain_message(error).c_str());
+  }
+  std::fflush(nullptr);
+  if (world.size() > 1) MpiEnvironment::abort(code);  // or the peers would wait for ever
+  return code;
+}
+
+}  // namespace temper

@@ -1,0 +1,35 @@
+// The numbers of a finished model, as a person reads them (tables) and as a program does (JSON).
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "student/calibration.h"
+#include "student/metrics.h"
+
+namespace temper {
+
+/// A model's way through calibration. The temperature is fitted on the fit part and judged on the test part.
+struct ModelResult {
+  std::string name;
+  uint64_t seed = 0;
+  int64_t parameters = 0;
+  CalibrationFit fit;
+  Metrics fit_before, fit_after;    ///< fit part, at T = 1 and at the fitted T
+  Metrics test_before, test_after;  ///< test part
+};
+
+nlohmann::ordered_json to_json(const Metrics& metrics);
+nlohmann::ordered_json to_json(const ModelResult& result);
+/// Reads back what to_json() wrote (a teacher rank's result on its way to rank 0).
+ModelResult result_from_json(const nlohmann::ordered_json& json);
+
+/// The closing table. Results of one name and several seeds make one row, mean ± spread (largest minus smallest) of the NLL.
+/// `floor` is the NLL of the process that wrote the test part, NaN where it is not known.
+std::string results_table(const std::vector<ModelResult>& results, double floor);
+
+/// A table of one model's metrics before and after, for evaluate and calibrate.
+std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& rows);
+
+}  // namespace temper

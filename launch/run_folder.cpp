@@ -1,0 +1,78 @@
+#include "launch/run_folder.h"
+
+#include <c10/util/Exception.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "comm/agree.h"
+
+namespace temper {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string default_dir(const std::string& command) {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm local{};
+  localtime_r(&now, &local);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &local);
+  std::string dir = "runs/" + command + "-" + text;
+  for (int n = 2; fs::exists(dir); ++n) dir = "runs/" + command + "-" + text + "-" + std::to_string(n);
+  return dir;
+}
+
+}  // namespace
+
+void write_file(const std::string& path, const std::string& content) {
+  const std::string temporary = path + ".tmp";
+  errno = 0;
+  std::ofstream file(temporary, std::ios::binary);
+  file << content;
+  file.close();
+  TORCH_CHECK(file, "cannot write ", path, " (", content.size(), " bytes): ", std::strerror(errno));
+  std::error_code error;
+  fs::rename(temporary, path, error);
+  TORCH_CHECK(!error, "cannot write ", path, ": ", error.message());
+}
+
+std::string open_run_folder(const RunConfig& config, const std::string& command, const std::string& ini,
+                            const Communicator& world) {
+  std::string dir;
+  agree(world, [&] {
+    if (world.rank() != 0) return;
+    dir = config.dir.empty() ? default_dir(command) : config.dir;
+    TORCH_CHECK_VALUE(config.overwrite || !fs::exists(fs::path(dir) / "config.ini"), "--run.dir ", dir,
+                      " holds a run already: name another folder, or give --run.overwrite true");
+    std::error_code error;
+    fs::create_directories(dir, error);
+    TORCH_CHECK_VALUE(!error && fs::is_directory(dir), "--run.dir ", dir, ": cannot make this folder (",
+                      error ? error.message() : "it is a file", "); name one that you may write to");
+    try {
+      write_file(dir + "/config.ini", ini);
+    } catch (const c10::Error& e) {
+      TORCH_CHECK_VALUE(false, "--run.dir ", dir, ": ", e.what_without_backtrace(), "; name a folder that you may write to");
+    }
+  });
+  return world.broadcast(dir, 0);
+}
+
+MetricsFile::MetricsFile(const std::string& path) : path_(path), file_(path) {
+  TORCH_CHECK(file_, "cannot write ", path, ": ", std::strerror(errno));
+}
+
+void MetricsFile::write(const nlohmann::json& line) {
+  if (path_.empty()) return;
+  errno = 0;
+  file_ << line.dump() << '\n' << std::flush;
+  TORCH_CHECK(file_, "cannot write ", path_, ": ", std::strerror(errno));
+}
+
+}  // namespace temper

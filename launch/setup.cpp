@@ -1,0 +1,72 @@
+#include "launch/setup.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "comm/agree.h"
+
+namespace temper {
+
+std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const std::string& run_dir, const Communicator& world) {
+  std::unique_ptr<Corpus> corpus;
+  for (const bool first : {true, false}) {
+    agree(world, [&] {
+      if ((world.rank() == 0) == first) corpus = open_corpus(config, run_dir, /*may_write=*/first);
+    });
+  }
+  const auto mine = static_cast<int64_t>(corpus->fingerprint());
+  const int64_t least = world.all_reduce(mine, Reduce::kMin);
+  const int64_t most = world.all_reduce(mine, Reduce::kMax);
+  agree(world, [&] {
+    TORCH_CHECK_VALUE(least == most, "the ranks read different data (", corpus->describe(),
+                      "): every node must see the same files");
+  });
+  return corpus;
+}
+
+void check_fit(const TransformerConfig& model, const std::string& section, const Corpus& corpus, int64_t seq) {
+  TORCH_CHECK_VALUE(corpus.vocab() <= model.vocab, "the ", section, "'s vocabulary has ", model.vocab, " ids, the data ",
+                    corpus.vocab(), " (", corpus.describe(), "): use the tokenizer that the model was made with");
+  TORCH_CHECK_VALUE(seq <= model.positions, "--train.seq is ", seq, ", but the ", section, " takes at most ", model.positions,
+                    " positions: give a shorter train.seq, or a model with more positions");
+}
+
+void check_parts(const Corpus& corpus, int64_t seq, bool training) {
+  for (const Part part : {Part::kTrain, Part::kFit, Part::kTest}) {
+    if (part == Part::kTrain && !training) continue;
+    const int64_t rows = corpus.rows(part, seq);
+    TORCH_CHECK_VALUE(rows > 0, "the ", part_name(part), " part has no row of --train.seq ", seq, " tokens (", corpus.describe(),
+                      "): give more text, a shorter train.seq, or other --data.fit-share and --data.test-share");
+  }
+}
+
+std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine) {
+  if (!machine.device.is_cuda() || !nccl_available()) return make_mpi_collectives(comm);
+  const Communicator node = comm.split_node();
+  const std::vector<std::string> devices = node.all_gather(std::to_string(machine.device.index()));
+  const auto mine = std::count(devices.begin(), devices.end(), devices[static_cast<size_t>(node.rank())]);
+  const bool shared = comm.all_reduce(static_cast<int64_t>(mine), Reduce::kMax) > 1;
+  return shared ? make_mpi_collectives(comm) : make_nccl_collectives(comm);
+}
+
+ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed, const Corpus& corpus, int64_t seq,
+                  const EvaluationConfig& config, at::ScalarType compute, const Communicator& comm) {
+  HeldOut data{&corpus, Part::kFit, seq, config.max_tokens, config.micro_batch};
+  ModelResult result;
+  result.name = name;
+  result.seed = seed;
+  result.parameters = model.config().parameter_count();
+  result.fit = calibrate(model, data, compute, comm);
+  const std::vector<double> temperatures{1.0, result.fit.temperature};
+  std::vector<Metrics> metrics = evaluate(model, data, compute, comm, temperatures);
+  result.fit_before = metrics[0];
+  result.fit_after = metrics[1];
+  data.part = Part::kTest;
+  metrics = evaluate(model, data, compute, comm, temperatures);
+  result.test_before = metrics[0];
+  result.test_after = metrics[1];
+  return result;
+}
+
+}  // namespace temper

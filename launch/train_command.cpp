@@ -1,0 +1,108 @@
+// temper train: a model on hard labels, data-parallel over all ranks. Makes a teacher, or the baseline of a student.
+#include <ATen/ATen.h>
+
+#include "comm/agree.h"
+#include "launch/command.h"
+#include "launch/dry_run.h"
+#include "launch/progress.h"
+#include "launch/run_folder.h"
+#include "launch/setup.h"
+#include "launch/training.h"
+#include "model/hugging_face.h"
+#include "model/model_config.h"
+
+namespace temper {
+
+namespace {
+
+class TrainCommand : public Command {
+ public:
+  std::string name() const override { return "train"; }
+  std::string summary() const override { return "train or fine-tune a model with hard labels (makes a teacher)"; }
+
+  void add_options(boost::program_options::options_description& options) override {
+    run_.add_options(options, /*folder=*/true);
+    data_.add_options(options);
+    model_.add_options(options);
+    train_.add_options(options);
+    evaluation_.add_options(options);
+  }
+
+  void validate() const override {
+    run_.validate();
+    data_.validate();
+    train_.validate();
+    evaluation_.validate();
+  }
+
+  void run(const Invocation& invocation) override {
+    const Communicator& world = invocation.world;
+    const Machine machine = set_up_machine(run_, world);
+    if (invocation.dry_run) {
+      agree(world, [&] {
+        const TransformerConfig shape = model_.resolve(planned_vocab(data_, model_));
+        if (world.rank() == 0) print_train_plan(invocation.ini, machine, world.size(), shape, train_);
+      });
+      return;
+    }
+    const std::string dir = open_run_folder(run_, name(), invocation.ini, world);
+    const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, dir, world);
+    std::optional<Transformer> model;
+    agree(world, [&] {
+      const TransformerConfig shape = model_.resolve(corpus->vocab());
+      check_fit(shape, "model", *corpus, train_.seq);
+      check_parts(*corpus, train_.seq, /*training=*/true);
+      if (model_.path.empty()) {
+        model.emplace(shape, at::kFloat, machine.device);
+        model->init_weights(static_cast<uint64_t>(run_.seed));
+      } else {
+        model.emplace(load_model(model_.path, machine.device));
+      }
+    });
+    const bool speaks = world.rank() == 0;
+    if (speaks) {
+      say("data    " + corpus->describe());
+      say("model   " + describe_model(model->config()));
+      say("ranks   " + format("%d, %d threads each", world.size(), machine.threads));
+      if (!machine.note.empty()) say("note    " + machine.note);
+      say("folder  " + dir);
+    }
+    const std::unique_ptr<Collectives> collectives = make_collectives(world, machine);
+    TrainingStage stage;
+    stage.title = "train";
+    stage.train = train_;
+    stage.compute = run_.compute();
+    stage.seed = static_cast<uint64_t>(run_.seed);
+    stage.corpus = corpus.get();
+    stage.metrics_path = dir + "/metrics.jsonl";
+    stage.checkpoint_dir = dir + "/checkpoints";
+    stage.tokenizer_file = corpus->tokenizer_file();
+    const TrainingSummary summary = run_training(*model, stage, *collectives);
+    if (speaks) save_model(*model, dir + "/model", std::nullopt, corpus->tokenizer_file());
+
+    const ModelResult result = judge(*model, "model", stage.seed, *corpus, train_.seq, evaluation_, run_.compute(), world);
+    const std::optional<double> floor =
+        floor_nll({corpus.get(), Part::kTest, train_.seq, evaluation_.max_tokens, evaluation_.micro_batch}, world);
+    if (!speaks) return;
+    nlohmann::ordered_json json = to_json(result);
+    if (floor) json["entropy_floor"] = *floor;
+    json["seconds"] = summary.seconds;
+    json["tokens_per_s"] = summary.tokens_per_second;
+    write_file(dir + "/summary.json", json.dump(2) + "\n");
+    std::fputs(("\n" + results_table({result}, floor.value_or(NAN))).c_str(), stdout);
+    std::printf("\nmodel: %s/model\n", dir.c_str());
+  }
+
+ private:
+  RunConfig run_;
+  DataConfig data_;
+  ModelConfig model_{"model"};
+  TrainConfig train_;
+  EvaluationConfig evaluation_;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_train_command() { return std::make_unique<TrainCommand>(); }
+
+}  // namespace temper

@@ -1,0 +1,88 @@
+#include "launch/training.h"
+
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "launch/progress.h"
+#include "launch/run_folder.h"
+#include "model/hugging_face.h"
+#include "model/safetensors.h"
+
+namespace temper {
+
+TrainingSummary run_training(Transformer& model, const TrainingStage& stage, Collectives& collectives) {
+  const bool logs = collectives.rank() == 0;
+  TrainingStep step(model, *stage.corpus, stage.train, stage.loss, stage.compute, stage.seed, collectives, stage.source);
+  if (logs && !stage.gradient_path.empty()) {
+    step.on_gradient = [&](int64_t number, const at::Tensor& gradient) {
+      if (number != 0) return;
+      std::vector<std::pair<std::string, at::Tensor>> named;
+      for (const Parameter& parameter : model.parameters()) {
+        named.emplace_back(parameter.name,
+                           gradient.narrow(0, parameter.offset, parameter.value.numel()).view(parameter.value.sizes()).cpu());
+      }
+      write_safetensors(stage.gradient_path, named);
+    };
+  }
+  MetricsFile metrics = logs && !stage.metrics_path.empty() ? MetricsFile(stage.metrics_path) : MetricsFile();
+  std::optional<Progress> progress;
+  if (logs) progress.emplace(stage.title, stage.train.steps);
+
+  const auto start = std::chrono::steady_clock::now();
+  TrainingSummary summary;
+  double seconds = 0, tokens = 0, bytes = 0, wait = 0, teacher_seconds = 0, teacher_wait = 0;
+  for (int64_t number = 0; number < stage.train.steps; ++number) {
+    const StepResult result = step.run(number);
+    const bool last = number + 1 == stage.train.steps;
+    if (logs) {
+      const TeacherReport teachers = stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
+      const double step_tokens = static_cast<double>(std::max<int64_t>(1, result.tokens));
+      const double wait_teacher = result.wait_seconds / result.seconds;
+      const double wait_student = teachers.seconds > 0 ? teachers.wait_seconds / teachers.seconds : 0;
+      seconds += result.seconds;
+      tokens += static_cast<double>(result.tokens);
+      bytes += static_cast<double>(result.bytes);
+      wait += result.wait_seconds;
+      teacher_seconds += teachers.seconds;
+      teacher_wait += teachers.wait_seconds;
+      nlohmann::ordered_json line;
+      line["step"] = result.step;
+      line["loss"] = result.loss;
+      line["kl"] = result.kl;
+      line["ce"] = result.ce;
+      line["grad_norm"] = result.grad_norm;
+      line["lr"] = result.lr;
+      line["tokens"] = result.tokens;
+      line["tokens_per_s"] = step_tokens / result.seconds;
+      line["step_seconds"] = result.seconds;
+      line["wait_teacher"] = wait_teacher;
+      line["wait_student"] = wait_student;
+      line["bytes_per_token"] = static_cast<double>(result.bytes) / step_tokens;
+      metrics.write(line);
+      const std::string parts = stage.source != nullptr ? format(" (kl %.4f, ce %.4f)", result.kl, result.ce) : std::string();
+      const std::string waits = stage.teacher_reports
+                                    ? format("  waited for teacher %2.0f%%, for student %2.0f%%", 100 * wait_teacher, 100 * wait_student)
+                                    : std::string();
+      progress->show(number + 1,
+                     format("loss %.4f%s  grad %.3f  lr %.2e  %s tok/s%s", result.loss, parts.c_str(), result.grad_norm,
+                            result.lr, count_text(step_tokens / result.seconds).c_str(), waits.c_str()),
+                     last || number == 0 || (number + 1) % stage.train.log_every == 0);
+      if (!stage.checkpoint_dir.empty() && stage.train.checkpoint_every > 0 &&
+          ((number + 1) % stage.train.checkpoint_every == 0 || last)) {
+        save_model(model, format("%s/step-%08lld", stage.checkpoint_dir.c_str(), static_cast<long long>(number + 1)),
+                   std::nullopt, stage.tokenizer_file);
+      }
+    }
+    summary.last_loss = result.loss;
+  }
+  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  summary.tokens_per_second = tokens / std::max(1e-9, summary.seconds);
+  summary.wait_teacher = wait / std::max(1e-9, seconds);
+  summary.wait_student = teacher_seconds > 0 ? teacher_wait / teacher_seconds : 0;
+  summary.bytes_per_token = bytes / std::max(1.0, tokens);
+  return summary;
+}
+
+}  // namespace temper

@@ -1,0 +1,43 @@
+// One stage of training from first to last step, with its log: a teacher on hard labels, a student on soft targets, a student on
+// hard labels alone.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "comm/collectives.h"
+#include "comm/teacher_report.h"
+#include "data/corpus.h"
+#include "model/transformer.h"
+#include "student/training_step.h"
+
+namespace temper {
+
+struct TrainingStage {
+  std::string title;                    ///< in front of each line on the screen
+  TrainConfig train;
+  LossConfig loss;
+  at::ScalarType compute = at::kFloat;
+  uint64_t seed = 1;                    ///< of the data's order
+  const Corpus* corpus = nullptr;
+  SoftTargetSource* source = nullptr;   ///< null: hard labels
+  std::string metrics_path;             ///< written by rank 0; empty: none
+  std::string checkpoint_dir;           ///< checkpoints go to DIR/step-N
+  std::string tokenizer_file;           ///< copied into each checkpoint
+  std::string gradient_path;            ///< the first step's gradient goes there as safetensors (for checks); empty: no
+  std::function<TeacherReport()> teacher_reports;  ///< called on rank 0 once a step; empty: colocated or hard labels
+};
+
+struct TrainingSummary {
+  double seconds = 0;
+  double tokens_per_second = 0;
+  double wait_teacher = 0;  ///< share of the students' time
+  double wait_student = 0;  ///< share of the teachers' time
+  double bytes_per_token = 0;
+  double last_loss = 0;
+};
+
+/// Trains `model` in place. Collective over `collectives`; rank 0 logs.
+TrainingSummary run_training(Transformer& model, const TrainingStage& stage, Collectives& collectives);
+
+}  // namespace temper

@@ -1,0 +1,143 @@
+// Distrustful reading of small JSON files.
+#include "model/json_input.h"
+
+#include <c10/util/Exception.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+namespace temper {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMaxDepth = 32;
+
+std::string shortened(const json& value) {
+  // Bytes that are not UTF-8 are replaced instead of thrown at.
+  std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  if (text.size() > 60) text = text.substr(0, 57) + "...";
+  return text;
+}
+
+}  // namespace
+
+nlohmann::json read_json_file(const std::string& path, int64_t max_bytes) {
+  std::error_code failure;
+  const bool regular = std::filesystem::is_regular_file(path, failure);
+  TORCH_CHECK_VALUE(regular, path, ": ", failure ? failure.message() : "not a regular file",
+                    "; name the folder of a Hugging Face model");
+  std::ifstream stream(path, std::ios::binary);
+  TORCH_CHECK_VALUE(stream, path, ": cannot be opened: ", std::strerror(errno));
+  std::string text;
+  text.resize(static_cast<size_t>(max_bytes) + 1);
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  TORCH_CHECK_VALUE(!stream.bad(), path, ": cannot be read: ", std::strerror(errno));
+  text.resize(static_cast<size_t>(stream.gcount()));
+  TORCH_CHECK_VALUE(static_cast<int64_t>(text.size()) <= max_bytes, path, ": larger than ",
+                    max_bytes, " bytes; this is not the file that it is named as");
+
+  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
+    TORCH_CHECK_VALUE(depth < kMaxDepth, path, ": nested deeper than ", kMaxDepth, " levels");
+    if (event == json::parse_event_t::object_start) {
+      keys.emplace_back();
+    } else if (event == json::parse_event_t::object_end) {
+      keys.pop_back();
+    } else if (event == json::parse_event_t::key) {
+      const bool is_new = keys.back().insert(parsed.get_ref<const std::string&>()).second;
+      TORCH_CHECK_VALUE(is_new, path, ": the key ", shortened(parsed), " stands twice");
+    }
+    return true;
+  };
+  json value;
+  try {
+    value = json::parse(text, watch);
+  } catch (const json::exception& error) {
+    const size_t at = dynamic_cast<const json::parse_error*>(&error)
+                          ? static_cast<const json::parse_error&>(error).byte
+                          : 0;
+    TORCH_CHECK_VALUE(false, path, ": not valid JSON (at byte ", at, " of ", text.size(), ")");
+  }
+  TORCH_CHECK_VALUE(value.is_object(), path, ": holds ", shortened(value), ", not a JSON object");
+  return value;
+}
+
+JsonFields::JsonFields(const json& object, const std::string& file)
+    : object_(object), file_(file) {}
+
+bool JsonFields::has(const char* name) const {
+  const auto found = object_.find(name);
+  return found != object_.end() && !found->is_null();
+}
+
+bool JsonFields::is_null(const char* name) const {
+  const auto found = object_.find(name);
+  return found != object_.end() && found->is_null();
+}
+
+const json& JsonFields::at(const char* name) const {
+  TORCH_CHECK_VALUE(has(name), file_, ": the field ", name, " is missing");
+  return *object_.find(name);
+}
+
+void JsonFields::refuse(const char* name, const std::string& remedy) const {
+  TORCH_CHECK_VALUE(false, file_, ": ", name, " is ", shortened(at(name)), "; ", remedy);
+}
+
+int64_t JsonFields::integer(const char* name) const {
+  const json& value = at(name);
+  if (!value.is_number_integer()) refuse(name, "an integer is wanted");
+  // Above 2^63 - 1 the parser keeps an unsigned number.
+  if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX}) {
+    refuse(name, "the number is too large");
+  }
+  return value.get<int64_t>();
+}
+
+int64_t JsonFields::integer(const char* name, int64_t fallback) const {
+  return has(name) ? integer(name) : fallback;
+}
+
+double JsonFields::number(const char* name, double fallback) const {
+  if (!has(name)) return fallback;
+  if (!at(name).is_number()) refuse(name, "a number is wanted");
+  return at(name).get<double>();
+}
+
+bool JsonFields::boolean(const char* name, bool fallback) const {
+  if (!has(name)) return fallback;
+  if (!at(name).is_boolean()) refuse(name, "true or false is wanted");
+  return at(name).get<bool>();
+}
+
+std::string JsonFields::text(const char* name) const {
+  if (!at(name).is_string()) refuse(name, "a string is wanted");
+  return at(name).get<std::string>();
+}
+
+std::string JsonFields::text(const char* name, const std::string& fallback) const {
+  return has(name) ? text(name) : fallback;
+}
+
+std::vector<std::string> JsonFields::texts(const char* name) const {
+  std::vector<std::string> all;
+  if (!has(name)) return all;
+  if (!at(name).is_array()) refuse(name, "a list of strings is wanted");
+  for (const json& item : at(name)) {
+    if (!item.is_string()) refuse(name, "a list of strings is wanted");
+    all.push_back(item.get<std::string>());
+  }
+  return all;
+}
+
+const json& JsonFields::object(const char* name) const {
+  if (!at(name).is_object()) refuse(name, "an object is wanted");
+  return at(name);
+}
+
+}  // namespace temper

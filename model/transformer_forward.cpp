@@ -1,0 +1,86 @@
+// The forward pass. Everything between the matrix products works on rows, (N, C); `x` is the residual stream, and each
+// block hands on its last contribution unadded, since the add is fused with the norm that follows.
+#include <ATen/Functions.h>
+#include <ATen/OpMathType.h>
+#include <ATen/TensorOperators.h>
+
+#include "model/norm.h"
+#include "model/swiglu.h"
+#include "model/transformer.h"
+
+namespace temper {
+
+at::Tensor Transformer::weight_as(int index, at::ScalarType dtype) const {
+  return index < 0 ? at::Tensor() : weight(index).to(dtype);  // (shape of the parameter)
+}
+
+// x (N, C), normed (N, C) = norm1(x) -> the feed-forward layer's contribution (N, C); *sum is x with attention's added.
+at::Tensor Transformer::block(const LayerPlan& layer, const at::Tensor& x, const at::Tensor& normed,
+                              const HeadShape& shape, const RotaryTable::Angles& angles,
+                              at::Tensor* sum) const {
+  const at::ScalarType compute = x.scalar_type();
+  const at::ScalarType wide = at::toOpMathType(compute);
+  const auto linear = [&](const at::Tensor& input, int matrix, int bias) {
+    return at::linear(input, weight_as(matrix, compute), weight_as(bias, compute));  // (N, out)
+  };
+
+  const at::Tensor qkv = linear(normed, layer.qkv, layer.qkv_bias);  // (N, (H + 2·kv_heads)·D)
+  AttentionInput in;
+  if (config_.gpt2()) {
+    const std::vector<at::Tensor> parts =
+        qkv.view({shape.sequences, shape.positions, 3, shape.heads, shape.head_width})
+            .unbind(2);  // 3 x (B, S, H, D)
+    in = {parts[0].transpose(1, 2), parts[1].transpose(1, 2),
+          parts[2].transpose(1, 2)};  // (B, H, S, D)
+  } else {
+    in = split_heads(qkv, shape, angles, weight_as(layer.query_norm, wide),
+                     weight_as(layer.key_norm, wide));  // (B, H, S, D)
+  }
+  const at::Tensor mixed = at::scaled_dot_product_attention(
+      in.query, in.key, in.value, /*attn_mask=*/std::nullopt, /*dropout_p=*/0.0,
+      /*is_causal=*/true);  // (B, H, S, D)
+  // The fused kernel's result lies as (B, S, H, D) already.
+  const at::Tensor rows = mixed.transpose(1, 2).reshape({x.size(0), -1});  // (N, H·D)
+  const at::Tensor attention = linear(rows, layer.out, layer.out_bias);    // (N, C)
+
+  const AddedNorm middle = add_norm(x, attention, weight_as(layer.norm2, wide),
+                                    weight_as(layer.norm2_bias, wide), config_.norm_eps);  // (N, C)
+  *sum = middle.sum;
+  const at::Tensor up = linear(middle.normed, layer.up, layer.up_bias);  // (N, F), or (N, 2F) gated
+  const at::Tensor active = config_.gpt2() ? at::gelu(up, "tanh") : swiglu(up);  // (N, F)
+  return linear(active, layer.down, layer.down_bias);                            // (N, C)
+}
+
+at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute) const {
+  TORCH_CHECK_VALUE(tokens.dim() == 2 && tokens.scalar_type() == at::kLong && tokens.numel() > 0,
+                    "tokens must be a non-empty (sequences, positions) tensor of int64, not ",
+                    tokens.sizes(), " of ", c10::toString(tokens.scalar_type()));
+  TORCH_CHECK_VALUE(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16,
+                    "the model does not compute in ", c10::toString(compute),
+                    "; choose float32, float64 or bfloat16");
+  const int64_t sequences = tokens.size(0);
+  const int64_t positions = tokens.size(1);
+  TORCH_CHECK_VALUE(positions <= config_.positions, "a sequence of ", positions,
+                    " tokens is longer than the model's ", config_.positions,
+                    " positions; shorten the sequences (--train.seq) or take a model with more positions");
+  const at::ScalarType wide = at::toOpMathType(compute);
+  const HeadShape shape = {sequences,           positions,          config_.heads,
+                           config_.kv_heads,    config_.head_width, config_.norm_eps};
+  RotaryTable::Angles angles;
+  if (rotary_) angles = rotary_->angles(positions, wide, tokens.device());
+
+  at::Tensor x = at::embedding(weight(plan_.embedding), tokens);                      // (B, S, C)
+  if (plan_.positions >= 0) x = x + weight(plan_.positions).narrow(0, 0, positions);  // (B, S, C)
+  x = x.view({sequences * positions, config_.width}).to(compute);                     // (N, C)
+  at::Tensor delta;
+  for (const LayerPlan& layer : plan_.layers) {
+    const AddedNorm start = add_norm(x, delta, weight_as(layer.norm1, wide),
+                                     weight_as(layer.norm1_bias, wide), config_.norm_eps);  // (N, C)
+    delta = block(layer, start.sum, start.normed, shape, angles, &x);                       // (N, C)
+  }
+  const AddedNorm end = add_norm(x, delta, weight_as(plan_.final_norm, wide),
+                                 weight_as(plan_.final_norm_bias, wide), config_.norm_eps);
+  return end.normed.view({sequences, positions, config_.width});  // (B, S, C)
+}
+
+}  // namespace temper

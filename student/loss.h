@@ -1,0 +1,46 @@
+// The loss of distillation and its gradient, for a block of logits. Both are written out by hand, in one place and for any
+// floating dtype, so that they can be checked against finite differences and used chunk by chunk without autograd.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <boost/program_options/options_description.hpp>
+#include <cstdint>
+
+namespace temper {
+
+struct LossConfig {
+  double alpha = 0.9;        ///< weight of the soft targets; 1 - alpha weighs the hard labels
+  double temperature = 2.0;  ///< T of both softmaxes of the KL term; set from teacher.temperature
+
+  /// Declares `loss.*`.
+  void add_options(boost::program_options::options_description& options);
+  /// Throws c10::ValueError naming the option.
+  void validate() const;
+};
+
+/// Sums over the valid tokens of a block, nats. loss = alpha·T²·kl + (1 - alpha)·ce.
+struct LossSums {
+  double loss = 0;
+  double kl = 0;  ///< Σ KL(q ‖ p_T), without T²
+  double ce = 0;  ///< Σ −log p_1(label)
+  int64_t tokens = 0;
+
+  LossSums& operator+=(const LossSums& other);
+};
+
+/// Distillation loss of Hinton, Vinyals and Dean 2015 (arXiv 1503.02531):
+///
+///   L = Σ_tokens  alpha · T² · KL(q ‖ p_T) + (1 − alpha) · CE(label, p_1),
+///   q = softmax(teacher / T),  p_T = softmax(logits / T),
+///   dL/dlogits = alpha · T · (p_T − q) + (1 − alpha) · (p_1 − onehot(label)).
+///
+/// T² makes the soft part of the gradient independent of T to first order. The sum is not normalised: the caller divides by the
+/// number of valid tokens of the global batch.
+///
+/// logits (N, V) float32 or float64: overwritten with dL/dlogits. teacher (N, V), any floating dtype, or undefined: then the
+/// loss is the cross-entropy alone, whatever alpha is. labels (N) int64, all valid.
+LossSums distillation_loss_(at::Tensor& logits, const at::Tensor& teacher, const at::Tensor& labels,
+                            const LossConfig& config);
+
+}  // namespace temper

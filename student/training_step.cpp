@@ -1,0 +1,102 @@
+#include "student/training_step.h"
+
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <cmath>
+
+#include "student/head_loss.h"
+
+namespace temper {
+
+namespace {
+
+Transformer& with_gradients(Transformer& model) {
+  if (!model.flat_gradients().defined()) model.require_gradients();
+  return model;
+}
+
+}  // namespace
+
+TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config, const LossConfig& loss,
+                           at::ScalarType compute, uint64_t seed, Collectives& collectives, SoftTargetSource* source)
+    : model_(with_gradients(model)),
+      corpus_(corpus),
+      config_(config),
+      loss_(loss),
+      compute_(compute),
+      seed_(seed),
+      collectives_(collectives),
+      source_(source),
+      optimizer_(model, config),
+      reducer_(std::make_unique<GradientReducer>(collectives, model.flat_gradients())) {
+  const at::NoGradGuard no_grad;
+  collectives_.broadcast(model_.flat_weights(), 0);
+}
+
+StepResult TrainingStep::run(int64_t step) {
+  const auto start = std::chrono::steady_clock::now();
+  const at::Device device = model_.flat_weights().device();
+  const at::Tensor gradient = model_.flat_gradients();  // (P)
+  gradient.zero_();
+
+  LossSums sums;
+  const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());
+  const int64_t micro = config_.micro_batch > 0 ? config_.micro_batch : std::max<int64_t>(1, mine.size());
+  for (const RowRange& rows : micro_batches(mine, micro)) {
+    const Batch batch =
+        corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin, rows.size(), config_.seq);
+    const at::Tensor tokens = batch.tokens.to(device);              // (B, S)
+    const at::Tensor labels = batch.labels.to(device).reshape(-1);  // (N)
+    at::Tensor hidden;
+    {
+      const at::AutoGradMode grad(true);
+      hidden = model_.hidden(tokens, compute_).flatten(0, 1);  // (N, C)
+    }
+    // Asked for after the forward pass, so that a teacher has had that much longer.
+    at::Tensor teacher;  // (N, V)
+    if (source_ != nullptr) {
+      teacher = source_->logits({.step = step, .first_row = rows.begin, .rows = rows.size()}, batch.tokens).to(device);
+    }
+    at::Tensor hidden_gradient;  // (N, C)
+    sums += head_loss(hidden.detach(), model_.head(), model_.head_gradient(), labels, teacher, loss_, hidden_gradient);
+    hidden.backward(hidden_gradient);
+  }
+
+  reducer_->reduce();
+  const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
+  at::Tensor totals = at::tensor({sums.loss, sums.kl, sums.ce, static_cast<double>(sums.tokens), bytes},
+                                 at::kDouble).to(device);  // (5)
+  collectives_.all_reduce(totals);
+  totals = totals.cpu();
+  const double* total = totals.const_data_ptr<double>();
+
+  StepResult result;
+  result.step = step;
+  result.tokens = static_cast<int64_t>(total[3]);
+  const double per_token = 1.0 / std::max(1.0, total[3]);
+  result.loss = total[0] * per_token;
+  result.kl = total[1] * per_token;
+  result.ce = total[2] * per_token;
+  result.bytes = static_cast<int64_t>(total[4]);
+  result.lr = config_.learning_rate(step);
+  // Every rank holds the same sums, so that all of them stop, or none.
+  result.grad_norm = gradient.norm().item<double>() * per_token;
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+    throw NumericError(c10::str("step ", step, ": the loss is ", result.loss, " and the gradient's norm ", result.grad_norm,
+                                ", no finite numbers; the weights were not touched. A lower --train.lr or a longer "
+                                "--train.warmup often helps"));
+  }
+  if (on_gradient) on_gradient(step, gradient * per_token);
+
+  double scale = per_token;
+  if (config_.clip > 0 && result.grad_norm > config_.clip) scale *= config_.clip / result.grad_norm;
+  gradient.mul_(scale);
+  optimizer_.step(result.lr);
+
+  if (source_ != nullptr) result.wait_seconds = source_->take_wait_seconds();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace temper

@@ -1,0 +1,28 @@
+// The [teacher] section: the teacher's model, the temperature of its soft targets, and how they travel.
+#pragma once
+
+#include <boost/program_options/options_description.hpp>
+#include <cstdint>
+#include <string>
+
+#include "model/model_config.h"
+
+namespace temper {
+
+struct TeacherConfig {
+  ModelConfig model{"teacher"};
+  double temperature = 2.0;      ///< T of the soft targets, in both softmaxes of the KL term
+  std::string payload = "full";  ///< what travels per token
+  int64_t lookahead = 2;         ///< micro-batches that a teacher may run ahead of each student
+  int64_t train_steps = 0;       ///< train the teacher first, for so many steps
+  double train_lr = 1e-3;
+
+  TeacherConfig();
+
+  /// Declares `teacher.*`, the model's options included.
+  void add_options(boost::program_options::options_description& options);
+  /// Throws c10::ValueError naming the option, the value and the remedy.
+  void validate() const;
+};
+
+}  // namespace temper

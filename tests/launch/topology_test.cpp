@@ -1,0 +1,109 @@
+// The same job on every layout: ranks, teachers, accumulation. The built-in language's rows have uneven numbers of valid tokens
+// (document starts are not predicted), so a gradient that were averaged by rank or micro-batch would show.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "data/data_config.h"
+#include "model/safetensors.h"
+#include "tests/launch/launcher.h"
+
+namespace temper {
+namespace {
+
+struct Layout {
+  std::string name;
+  int ranks = 0;  // 0: without mpirun
+  int teachers = 0;
+  int micro_batch = 0;
+};
+
+constexpr int kBatch = 12;
+
+const std::vector<Layout>& layouts() {
+  static const std::vector<Layout> all = {
+      {"colocated 1", 0, 0, 0},          {"colocated 2", 2, 0, 0},           {"colocated 4", 4, 0, 0},
+      {"1 teacher + 1 student", 2, 1, 0}, {"1 teacher + 2 students", 3, 1, 0}, {"1 teacher + 3 students", 4, 1, 0},
+      {"2 teachers + 2 students", 4, 2, 0},
+      // Accumulation of 2 and 4 micro-batches a rank.
+      {"colocated 1, accumulation 2", 0, 0, 6}, {"colocated 1, accumulation 4", 0, 0, 3},
+      {"1 teacher + 2 students, accumulation 2", 3, 1, 3}, {"2 teachers + 2 students, accumulation 4", 4, 2, 2},
+  };
+  return all;
+}
+
+struct Trained {
+  std::vector<double> losses;
+  at::Tensor gradient, weights;  // all parameters one after another, float64
+};
+
+at::Tensor flat(const std::string& path) {
+  const SafetensorsFile file(path);
+  std::vector<at::Tensor> parts;
+  for (const std::string& name : file.names()) parts.push_back(file.tensor(name).to(at::kDouble).reshape(-1));
+  return at::cat(parts);
+}
+
+Trained train(const Layout& layout, const std::string& optimizer, const std::string& dir) {
+  const std::string gradient = dir + "-gradient.safetensors";
+  std::vector<std::string> arguments = {
+      "distill", "--run.dir", dir, "--launch.teachers", std::to_string(layout.teachers), "--debug.dump-gradient", gradient,
+      "--teacher.layers", "2", "--teacher.width", "48", "--teacher.heads", "4", "--student.layers", "2", "--student.width", "32",
+      "--student.heads", "4", "--train.steps", "20", "--train.batch", std::to_string(kBatch), "--train.seq", "64",
+      "--train.micro-batch", std::to_string(layout.micro_batch), "--train.optimizer", optimizer, "--train.warmup", "4",
+      "--train.clip", "1", "--loss.alpha", "0.7", "--evaluate.max-tokens", "256", "--run.threads", "1"};
+  for (const char* more : {"--train.lr", optimizer == "sgd" ? "0.1" : "0.001"}) arguments.emplace_back(more);
+  const Outcome outcome = launch(arguments, layout.ranks);
+  EXPECT_EQ(outcome.code, 0) << layout.name << "\n" << outcome.err;
+  if (outcome.code != 0) return {};
+  return {metric(dir + "/metrics.jsonl", "loss"), flat(gradient), flat(dir + "/student/model.safetensors")};
+}
+
+double relative(const at::Tensor& a, const at::Tensor& b) { return ((a - b).norm() / b.norm()).item<double>(); }
+
+double largest_relative(const std::vector<double>& a, const std::vector<double>& b) {
+  double largest = 0;
+  for (size_t i = 0; i < b.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]) / std::abs(b[i]));
+  return largest;
+}
+
+TEST(TopologyTest, RowsHaveUnevenNumbersOfValidTokens) {
+  const std::unique_ptr<Corpus> corpus = open_corpus(DataConfig{}, "", false);
+  const at::Tensor valid = (corpus->read(Part::kTrain, 1, 0, kBatch, 64).labels != kIgnoredLabel).sum(1);  // (B)
+  EXPECT_LT(valid.min().item<int64_t>(), valid.max().item<int64_t>());
+}
+
+TEST(TopologyTest, EveryLayoutGivesTheSameRun) {
+  const ScratchDir scratch;
+  const Trained sgd = train(layouts()[0], "sgd", scratch / "sgd-0"), adam = train(layouts()[0], "adamw", scratch / "adamw-0");
+  ASSERT_EQ(sgd.losses.size(), 20u);
+  ASSERT_EQ(adam.losses.size(), 20u);
+  EXPECT_LT(adam.losses.back(), adam.losses.front());
+  for (size_t i = 1; i < layouts().size(); ++i) {
+    const Layout& layout = layouts()[i];
+    const Trained other_sgd = train(layout, "sgd", scratch / ("sgd-" + std::to_string(i)));
+    const Trained other_adam = train(layout, "adamw", scratch / ("adamw-" + std::to_string(i)));
+    ASSERT_EQ(other_sgd.losses.size(), 20u) << layout.name;
+    ASSERT_EQ(other_adam.losses.size(), 20u) << layout.name;
+    const double gradient = relative(other_sgd.gradient, sgd.gradient);
+    const double curve = largest_relative(other_adam.losses, adam.losses);
+    const double weights = relative(other_sgd.weights, sgd.weights);
+    std::printf("  %-42s first gradient %.1e, AdamW loss curve %.1e, SGD weights %.1e\n", layout.name.c_str(), gradient, curve, weights);
+    EXPECT_LE(gradient, 1e-5) << layout.name;
+    EXPECT_LE(curve, 1e-4) << layout.name;
+    EXPECT_LE(weights, 1e-5) << layout.name;
+  }
+}
+
+TEST(TopologyTest, TheSameLayoutTwiceIsTheSameBitForBit) {
+  for (const Layout& layout : {layouts()[1], layouts()[8], layouts()[6], layouts()[5]}) {
+    const ScratchDir scratch;
+    const Trained one = train(layout, "adamw", scratch / "a"), two = train(layout, "adamw", scratch / "b");
+    ASSERT_EQ(one.losses.size(), 20u);
+    EXPECT_EQ(one.losses, two.losses) << layout.name;
+    EXPECT_TRUE(at::equal(one.gradient, two.gradient)) << layout.name;
+    EXPECT_TRUE(at::equal(one.weights, two.weights)) << layout.name;
+  }
+}
+
+}  // namespace
+}  // namespace temper

@@ -1,0 +1,95 @@
+// Temperature scaling: planted temperatures are found, derivatives are right, degenerate inputs end well.
+#include "student/calibration.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace temper {
+namespace {
+
+/// Labels drawn from softmax(z): then T = 1 is the best for z, and T₀ for z·T₀.
+struct Known {
+  at::Tensor logits, labels;
+  explicit Known(int64_t tokens = 200000, int64_t vocab = 50) {
+    at::manual_seed(11);
+    logits = at::randn({tokens, vocab}, at::kFloat) * 1.5;
+    labels = at::multinomial(at::softmax(logits, 1), 1).squeeze(1);
+  }
+};
+
+CalibrationFit fit(const at::Tensor& logits, const at::Tensor& labels) {
+  return fit_temperature([&](double beta) { return calibration_sums(logits, labels, beta); });
+}
+
+TEST(CalibrationTest, RecoversPlantedTemperatures) {
+  const Known known;
+  for (const double planted : {0.5, 1.0, 2.3, 5.0}) {
+    for (const bool sharper : {true, false}) {
+      // Logits that are T₀ times too large want T = T₀; divided by T₀ they want 1/T₀.
+      const double expected = sharper ? planted : 1 / planted;
+      const CalibrationFit found = fit(known.logits * expected, known.labels);
+      EXPECT_NEAR(found.temperature / expected, 1.0, 0.01) << expected;
+      EXPECT_LE(found.passes, 6) << expected;
+      EXPECT_FALSE(found.at_bound);
+    }
+  }
+}
+
+TEST(CalibrationTest, IsTheMinimumOfTheLikelihood) {
+  const Known known(2000, 20);
+  const at::Tensor logits = known.logits.to(at::kDouble) * 1.7;
+  const CalibrationFit found = fit(logits, known.labels);
+  const auto nll = [&](double temperature) { return calibration_sums(logits, known.labels, 1 / temperature).nll; };
+  // Golden-section search, which knows nothing of derivatives.
+  double low = 0.2, high = 20;
+  const double golden = (std::sqrt(5.0) - 1) / 2;
+  while (high - low > 1e-7) {
+    const double a = high - golden * (high - low), b = low + golden * (high - low);
+    (nll(a) < nll(b) ? high : low) = nll(a) < nll(b) ? b : a;
+  }
+  EXPECT_NEAR(found.temperature, 0.5 * (low + high), 2e-6 * found.temperature);
+  EXPECT_LE(nll(found.temperature), nll(1.0));
+}
+
+TEST(CalibrationTest, SumsAreTheDerivatives) {
+  const Known known(50, 9);
+  const at::Tensor logits = known.logits.to(at::kDouble);
+  const double h = 1e-4;
+  for (const double beta : {0.3, 1.0, 4.0}) {
+    const CalibrationSums down = calibration_sums(logits, known.labels, beta - h), here = calibration_sums(logits, known.labels, beta),
+                          up = calibration_sums(logits, known.labels, beta + h);
+    EXPECT_NEAR(here.slope, (up.nll - down.nll) / (2 * h), 1e-5);
+    EXPECT_NEAR(here.curvature, (up.slope - down.slope) / (2 * h), 1e-5);
+    EXPECT_NEAR(here.nll, at::cross_entropy_loss(logits * beta, known.labels, {}, at::Reduction::Sum).item<double>(), 1e-9);
+  }
+}
+
+TEST(CalibrationTest, EqualLogitsLeaveTheTemperature) {
+  const CalibrationFit found = fit(at::zeros({10, 5}), at::zeros({10}, at::kLong));
+  EXPECT_EQ(found.temperature, 1.0);
+}
+
+TEST(CalibrationTest, AlwaysRightOrAlwaysWrongEndsAtABound) {
+  const at::Tensor logits = at::eye(5) * 3.0;  // (N, V)
+  const CalibrationFit right = fit(logits, at::arange(5));
+  EXPECT_TRUE(right.at_bound);
+  EXPECT_NEAR(right.temperature, kMinTemperature, 1e-9);
+  const CalibrationFit wrong = fit(logits, (at::arange(5) + 1).remainder(5));
+  EXPECT_TRUE(wrong.at_bound);
+  EXPECT_NEAR(wrong.temperature, kMaxTemperature, 1e-6);
+}
+
+TEST(CalibrationTest, RuledOutIdsAreHarmless) {
+  Known known(5000, 20);
+  const at::Tensor padded = at::cat({known.logits, at::full({5000, 4}, -HUGE_VAL)}, 1);  // (N, V + 4)
+  EXPECT_NEAR(fit(padded * 2, known.labels).temperature, fit(known.logits * 2, known.labels).temperature, 1e-5);
+}
+
+TEST(CalibrationTest, NoTokensIsAnError) {
+  EXPECT_THROW(fit_temperature([](double) { return CalibrationSums{}; }), c10::ValueError);
+}
+
+}  // namespace
+}  // namespace temper
