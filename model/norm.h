@@ -13,12 +13,8 @@ struct AddedNorm {
 
 /// sum = x + delta, in x's dtype; normed = weight · sum / rms(sum), or with a bias (then it is a LayerNorm)
 /// weight · (sum - mean) / std + bias. x and delta (N, C), float32, float64 or bfloat16, delta may be undefined (then
-/// sum is x); weight and bias (C) in at least float32, in which all is computed. Differentiable once.
+/// sum is x); weight and bias (C) in at least float32, in which all is computed.
 AddedNorm add_norm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight,
                    const at::Tensor& bias, double eps);
-
-/// The same by ATen's own operations: for devices other than the CPU, and to test against.
-AddedNorm add_norm_by_aten(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight,
-                           const at::Tensor& bias, double eps);
 
 }  // namespace temper

@@ -39,19 +39,14 @@ struct HeadShape {
 };
 
 struct AttentionInput {
-  at::Tensor query, key, value;  // (B, H, S, D) each, as transposed views of dense (B, S, H, D)
+  at::Tensor query, key, value;  // (B, H, S, D) each
 };
 
 /// qkv (N, (H + 2·kv_heads)·D) -> queries, keys and values; the pairs that RoPE turns are (i, i + D/2), Hugging Face's
 /// "rotate half". query_norm and key_norm (D) in at least float32, or undefined: no norm. Keys and values are repeated to
-/// H heads, since LibTorch's fused attention on the CPU takes no groups. Differentiable once.
+/// H heads, since LibTorch's fused attention on the CPU takes no groups.
 AttentionInput split_heads(const at::Tensor& qkv, const HeadShape& shape,
                            const RotaryTable::Angles& angles, const at::Tensor& query_norm,
                            const at::Tensor& key_norm);
-
-/// The same by ATen's own operations: for devices other than the CPU, and to test against.
-AttentionInput split_heads_by_aten(const at::Tensor& qkv, const HeadShape& shape,
-                                   const RotaryTable::Angles& angles, const at::Tensor& query_norm,
-                                   const at::Tensor& key_norm);
 
 }  // namespace temper

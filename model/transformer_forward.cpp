@@ -1,5 +1,5 @@
 // The forward pass. Everything between the matrix products works on rows, (N, C); `x` is the residual stream, and each
-// block hands on its last contribution unadded, since the add is fused with the norm that follows.
+// block hands on its last contribution unadded: the add goes with the norm that follows.
 #include <ATen/Functions.h>
 #include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
@@ -39,7 +39,7 @@ at::Tensor Transformer::block(const LayerPlan& layer, const at::Tensor& x, const
   const at::Tensor mixed = at::scaled_dot_product_attention(
       in.query, in.key, in.value, /*attn_mask=*/std::nullopt, /*dropout_p=*/0.0,
       /*is_causal=*/true);  // (B, H, S, D)
-  // The fused kernel's result lies as (B, S, H, D) already.
+  // LibTorch's fused kernel's result lies as (B, S, H, D) already.
   const at::Tensor rows = mixed.transpose(1, 2).reshape({x.size(0), -1});  // (N, H·D)
   const at::Tensor attention = linear(rows, layer.out, layer.out_bias);    // (N, C)
 
