@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Compares temper with Hugging Face transformers: golden folders made anew, students opened. Needs PyPI for the first run; the Python packages
+# are kept in the user's cache. With two arguments, FOLDER and LOGITS.safetensors, it only compares these.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/temper"
+home="$cache/peers-torch2.11.0-transformers5.23.0"
+python="$home/bin/python"
+
+if [ ! -f "$home/complete" ]; then
+  echo "[peers] installing PyTorch and transformers into $home" >&2
+  rm -rf "$home"
+  python3 -m venv "$home"
+  "$python" -m pip install --quiet torch==2.11.0 transformers==5.23.0 safetensors numpy
+  touch "$home/complete"
+fi
+export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 CUDA_VISIBLE_DEVICES=
+
+if [ $# -eq 2 ]; then
+  exec "$python" tests/peers/student_logits.py "$1" "$2"
+fi
+
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+echo "[peers] golden folders, made anew, against those in tests/model/golden"
+"$python" tests/peers/make_golden.py "$work/golden"
+"$python" tests/peers/compare_golden.py "$work/golden" tests/model/golden
+
+echo "[peers] students written by temper, opened by transformers"
+temper=build/release/temper
+for family in gpt2 llama mistral qwen2 qwen3; do
+  "$temper" train --run.dir "$work/$family" --model.family $family --model.layers 2 --model.width 64 --model.heads 4 \
+    --model.kv-heads "$([ $family = gpt2 ] && echo 4 || echo 2)" --model.positions 64 --train.steps 20 --train.batch 4 --train.seq 48 \
+    --evaluate.max-tokens 1024 >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+  "$temper" evaluate --model.path "$work/$family/model" --train.seq 48 --evaluate.max-tokens 1024 \
+    --dump-logits "$work/$family.safetensors" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
+  "$python" tests/peers/student_logits.py "$work/$family/model" "$work/$family.safetensors"
+done
+echo "[peers] passed"
