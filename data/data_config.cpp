@@ -8,6 +8,7 @@
 #include "data/mapped_file.h"
 #include "data/text_corpus.h"
 #include "data/token_file.h"
+#include "data/utf8.h"
 
 namespace temper {
 
@@ -19,16 +20,20 @@ constexpr int64_t kDefaultTrainedVocab = 1024;
 
 std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& run_dir, bool may_write) {
   const MappedFile file(config.text, "data.text");
-  const std::string_view text = file.bytes();
+  const std::array<std::string_view, 3> parts = text_parts(file.bytes(), config.fit_share, config.test_share);
+  if (config.tokenizer != "bytes") {
+    const size_t bad = find_invalid_utf8(file.bytes());
+    TORCH_CHECK_VALUE(bad == std::string_view::npos, "--data.text ", config.text, ": byte ", bad,
+                      " is not UTF-8, which SentencePiece needs; convert the file (iconv), or give --data.tokenizer bytes");
+  }
   std::unique_ptr<Tokenizer> tokenizer;
   std::string tokenizer_file;
   if (config.tokenizer == "bytes") {
     tokenizer = make_byte_tokenizer();
   } else if (config.tokenizer == "sentencepiece") {
     tokenizer_file = run_dir + "/tokenizer.model";
-    // Trained on the training part alone, by bytes: the held-out text must not shape the vocabulary.
-    const auto held_out = static_cast<size_t>(static_cast<double>(text.size()) * (config.fit_share + config.test_share));
-    if (may_write) train_sentencepiece(text.substr(0, text.size() - held_out), config.planned_vocab(), tokenizer_file);
+    // On the training part alone: the held-out text must not shape the vocabulary.
+    if (may_write) train_sentencepiece(parts[0], config.planned_vocab(), tokenizer_file);
     tokenizer = open_sentencepiece(tokenizer_file);
   } else {
     tokenizer_file = config.tokenizer;
@@ -36,8 +41,14 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
     TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ", config.vocab, ", but --data.tokenizer ",
                       config.tokenizer, " has ", tokenizer->vocab(), " pieces; leave data.vocab out");
   }
-  return std::make_unique<TextCorpus>(config.text, encode_text(*tokenizer, text), tokenizer->vocab(), tokenizer->describe(), tokenizer_file,
-                                      config.fit_share, config.test_share);
+  std::vector<int32_t> ids;
+  std::array<int64_t, 3> part_tokens{};
+  for (size_t part = 0; part < parts.size(); ++part) {
+    const std::vector<int32_t> encoded = encode_text(*tokenizer, parts[part]);
+    part_tokens[part] = static_cast<int64_t>(encoded.size());
+    ids.insert(ids.end(), encoded.begin(), encoded.end());
+  }
+  return std::make_unique<TextCorpus>(config.text, std::move(ids), part_tokens, tokenizer->vocab(), tokenizer->describe(), tokenizer_file);
 }
 
 }  // namespace

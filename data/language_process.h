@@ -27,7 +27,7 @@ struct LanguageShape {
   int64_t echo_classes = 2;        ///< of the K classes
   int64_t echo_percent = 60;       ///< probability that an echo class repeats
   int64_t shortest_lag = 4;        ///< topic z repeats the token shortest_lag + z tokens back
-  int64_t shortest_document = 64;  ///< tokens after the start token; lengths are uniform
+  int64_t shortest_document = 24;  ///< tokens after the start token; lengths are uniform
   int64_t longest_document = 256;
 
   /// The default shape for a vocabulary of `vocab` tokens (16 to 65,536): fewer classes where there are few symbols.

@@ -3,12 +3,13 @@
 #include <algorithm>
 
 #include "data/fingerprint.h"
+#include "data/utf8.h"
 
 namespace temper {
 
-TextCorpus::TextCorpus(std::string path, std::vector<int32_t> ids, int64_t vocab, std::string tokenizer, std::string tokenizer_file,
-                       double fit_share, double test_share)
-    : TokenStream(vocab, static_cast<int64_t>(ids.size()), fit_share, test_share),
+TextCorpus::TextCorpus(std::string path, std::vector<int32_t> ids, const std::array<int64_t, 3>& part_tokens, int64_t vocab,
+                       std::string tokenizer, std::string tokenizer_file)
+    : TokenStream(vocab, part_tokens),
       path_(std::move(path)),
       ids_(std::move(ids)),
       tokenizer_(std::move(tokenizer)),
@@ -28,12 +29,19 @@ uint64_t TextCorpus::fingerprint() const {
 
 void TextCorpus::copy(int64_t begin, int64_t count, int64_t* out) const { std::copy_n(ids_.begin() + begin, count, out); }
 
+std::array<std::string_view, 3> text_parts(std::string_view text, double fit_share, double test_share) {
+  const auto bytes = part_sizes(static_cast<int64_t>(text.size()), fit_share, test_share);
+  const size_t fit = next_character(text, static_cast<size_t>(bytes[0]));
+  const size_t test = next_character(text, static_cast<size_t>(bytes[0] + bytes[1]));
+  return {text.substr(0, fit), text.substr(fit, test - fit), text.substr(test)};
+}
+
 std::vector<int32_t> encode_text(const Tokenizer& tokenizer, std::string_view text) {
   constexpr size_t kPiece = 1 << 20;
   std::vector<int32_t> ids;
   while (!text.empty()) {
     size_t end = text.size() <= kPiece ? text.size() : text.rfind('\n', kPiece) + 1;  // npos + 1 is 0: no line ends
-    if (end == 0) end = kPiece;
+    if (end == 0) end = next_character(text, kPiece);
     const std::vector<int32_t> piece = tokenizer.encode(text.substr(0, end));
     ids.insert(ids.end(), piece.begin(), piece.end());
     text.remove_prefix(end);

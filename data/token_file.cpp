@@ -86,7 +86,7 @@ std::unique_ptr<TokenFile> TokenFile::open(const std::string& path, int64_t voca
 }
 
 TokenFile::TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab, double fit_share, double test_share)
-    : TokenStream(vocab, layout.count, fit_share, test_share), file_(std::move(file)), layout_(std::move(layout)), path_(std::move(path)) {}
+    : TokenStream(vocab, part_sizes(layout.count, fit_share, test_share)), file_(std::move(file)), layout_(std::move(layout)), path_(std::move(path)) {}
 
 void TokenFile::copy(int64_t begin, int64_t count, int64_t* out) const {
   const char* from = file_.bytes().data() + layout_.begin + static_cast<size_t>(begin * layout_.id_bytes);

@@ -25,12 +25,19 @@ uint64_t permuted(uint64_t index, uint64_t count, uint64_t key) {
   return index;
 }
 
-TokenStream::TokenStream(int64_t vocab, int64_t tokens, double fit_share, double test_share) : vocab_(vocab) {
-  const auto fit = static_cast<int64_t>(static_cast<double>(tokens) * fit_share);
-  const auto test = static_cast<int64_t>(static_cast<double>(tokens) * test_share);
-  parts_[static_cast<int>(Part::kTrain)] = {0, tokens - fit - test};
-  parts_[static_cast<int>(Part::kFit)] = {tokens - fit - test, tokens - test};
-  parts_[static_cast<int>(Part::kTest)] = {tokens - test, tokens};
+std::array<int64_t, 3> part_sizes(int64_t total, double fit_share, double test_share) {
+  const auto fit = static_cast<int64_t>(static_cast<double>(total) * fit_share);
+  const auto test = static_cast<int64_t>(static_cast<double>(total) * test_share);
+  return {total - fit - test, fit, test};
+}
+
+TokenStream::TokenStream(int64_t vocab, const std::array<int64_t, 3>& part_tokens) : vocab_(vocab) {
+  int64_t begin = 0;
+  for (const Part part : {Part::kTrain, Part::kFit, Part::kTest}) {
+    const int64_t end = begin + part_tokens[static_cast<size_t>(part)];
+    parts_[static_cast<int>(part)] = {begin, end};
+    begin = end;
+  }
 }
 
 TokenStream::Range TokenStream::range(Part part) const { return parts_[static_cast<int>(part)]; }

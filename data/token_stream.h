@@ -1,7 +1,7 @@
 // One long sequence of token ids, cut into three parts that never overlap, and into rows. Texts and token files share it.
 #pragma once
 
-#include <functional>
+#include <array>
 #include <string>
 
 #include "data/corpus.h"
@@ -21,8 +21,8 @@ class TokenStream : public Corpus {
   Batch read(Part part, uint64_t seed, int64_t first, int64_t count, int64_t seq) const override;
 
  protected:
-  /// The first (1 − fit − test) of the tokens are for training, the next `fit_share` to fit on, the last `test_share` to test on.
-  TokenStream(int64_t vocab, int64_t tokens, double fit_share, double test_share);
+  /// `part_tokens`: how many of the tokens, from the first on, are to train, to fit and to test on.
+  TokenStream(int64_t vocab, const std::array<int64_t, 3>& part_tokens);
 
   /// Writes ids [begin, begin + count) to `out`.
   virtual void copy(int64_t begin, int64_t count, int64_t* out) const = 0;
@@ -40,6 +40,10 @@ class TokenStream : public Corpus {
   int64_t vocab_;
   Range parts_[3];
 };
+
+/// Sizes of the three parts of `total` tokens or bytes: the last `test_share` to test on, `fit_share` before it to fit on, the rest to train
+/// on.
+std::array<int64_t, 3> part_sizes(int64_t total, double fit_share, double test_share);
 
 /// A position in [0, count) for `index` in [0, count): a permutation given by the key, found without a table (a Feistel network with cycle
 /// walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains").

@@ -4,8 +4,11 @@
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
+
+#include "data/utf8.h"
 
 namespace temper {
 
@@ -64,7 +67,8 @@ class Lines : public sentencepiece::SentenceIterator {
       done_ = true;
       return;
     }
-    const size_t end = std::min({rest_.find('\n'), rest_.size(), kLongestLine});
+    size_t end = std::min({rest_.find('\n'), rest_.size(), kLongestLine});
+    if (end == kLongestLine) end = next_character(rest_, end - 3);
     line_ = rest_.substr(0, end);
     rest_.remove_prefix(std::min(rest_.size(), end < rest_.size() && rest_[end] == '\n' ? end + 1 : end));
   }

@@ -10,6 +10,7 @@
 #include "launch/distill_summary.h"
 #include "launch/dry_run.h"
 #include "launch/progress.h"
+#include "launch/report.h"
 #include "launch/run_folder.h"
 #include "launch/setup.h"
 #include "launch/training.h"
@@ -305,6 +306,7 @@ void DistillCommand::run(const Invocation& invocation) {
   job.summary.floor = floor;
   job.summary.entropy_rate = corpus->entropy_rate();
   write_file(dir + "/summary.json", to_json(job.summary).dump(2) + "\n");
+  write_report(dir);
   std::fputs(("\n" + to_text(job.summary)).c_str(), stdout);
   std::printf("\nstudent: %s/student (a Hugging Face folder; its generation_config.json has the temperature)\n", dir.c_str());
 }

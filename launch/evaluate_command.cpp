@@ -158,14 +158,14 @@ class CalibrateCommand : public HeldOutCommand {
       if (world.rank() == 0 && write_) write_generation_config(model_.path, result.fit.temperature);
     });
     if (world.rank() != 0) return;
-    if (result.fit.at_bound) {
-      say(format("warning: the temperature ran into its bound, %.4g: these data do not determine it", result.fit.temperature));
+    if (result.fit.undetermined) {
+      say(format("warning: these data do not determine the temperature (%.4g is as far as the search went)", result.fit.temperature));
     }
     if (invocation.json) {
       nlohmann::ordered_json json;
       json["temperature"] = result.fit.temperature;
       json["passes"] = result.fit.passes;
-      json["at_bound"] = result.fit.at_bound;
+      json["undetermined"] = result.fit.undetermined;
       json["before"] = to_json(result.test_before);
       json["after"] = to_json(result.test_after);
       json["fit"] = {{"before", to_json(result.fit_before)}, {"after", to_json(result.fit_after)}};

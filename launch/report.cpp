@@ -60,8 +60,8 @@ std::string result_rows(const std::string& name, const std::vector<const ReportR
   using R = const ReportResult&;
   const auto count = static_cast<int>(group.size());
   const double weights = group.front()->parameters;
-  const bool at_bound =
-      std::any_of(group.begin(), group.end(), [](const ReportResult* r) { return r->at_bound; });
+  const bool undetermined =
+      std::any_of(group.begin(), group.end(), [](const ReportResult* r) { return r->undetermined; });
   std::string html = "<tbody><tr><th rowspan=\"2\" scope=\"rowgroup\"><b class=\"" +
                      color_of(name) + "\">" + escape_html(name) + "</b>";
   if (count > 1) html += format("<small>%d seeds</small>", count);
@@ -82,7 +82,7 @@ std::string result_rows(const std::string& name, const std::vector<const ReportR
   html += "</tr>\n<tr><td class=\"stage\">after</td>";
   html += cell("T", over_seeds(
                         group, [](R r) { return r.temperature; }, "%.4f", 1) +
-                        (at_bound ? "<small>at bound</small>" : ""));
+                        (undetermined ? "<small>at bound</small>" : ""));
   html += cell("NLL", over_seeds(
                           group, [](R r) { return r.after.nll; }, "%.4f", 1));
   html += cell("accuracy", over_seeds(

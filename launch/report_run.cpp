@@ -90,7 +90,7 @@ ReportResult read_result(const Json& json) {
   result.seed = number(json, "seed");
   result.parameters = number(json, "parameters");
   result.temperature = number(json, "temperature");
-  result.at_bound = field(json, "at_bound") == Json(true);
+  result.undetermined = field(json, "undetermined") == Json(true);
   const Json& test = field(json, "test");
   result.before = read_metrics(field(test, "before"));
   result.after = read_metrics(field(test, "after"));

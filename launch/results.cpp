@@ -33,7 +33,7 @@ Json to_json(const ModelResult& result) {
   json["parameters"] = result.parameters;
   json["temperature"] = result.fit.temperature;
   json["passes"] = result.fit.passes;
-  json["at_bound"] = result.fit.at_bound;
+  json["undetermined"] = result.fit.undetermined;
   json["fit"] = {{"before", to_json(result.fit_before)}, {"after", to_json(result.fit_after)}};
   json["test"] = {{"before", to_json(result.test_before)}, {"after", to_json(result.test_after)}};
   return json;
@@ -85,7 +85,7 @@ ModelResult result_from_json(const Json& json) {
   result.parameters = json.at("parameters");
   result.fit.temperature = json.at("temperature");
   result.fit.passes = json.at("passes");
-  result.fit.at_bound = json.at("at_bound");
+  result.fit.undetermined = json.at("undetermined");
   result.fit_before = metrics_from_json(json.at("fit").at("before"));
   result.fit_after = metrics_from_json(json.at("fit").at("after"));
   result.test_before = metrics_from_json(json.at("test").at("before"));

@@ -5,6 +5,7 @@
 #include "launch/command.h"
 #include "launch/dry_run.h"
 #include "launch/progress.h"
+#include "launch/report.h"
 #include "launch/run_folder.h"
 #include "launch/setup.h"
 #include "launch/training.h"
@@ -89,6 +90,7 @@ class TrainCommand : public Command {
     json["seconds"] = summary.seconds;
     json["tokens_per_s"] = summary.tokens_per_second;
     write_file(dir + "/summary.json", json.dump(2) + "\n");
+  write_report(dir);
     std::fputs(("\n" + results_table({result}, floor.value_or(NAN))).c_str(), stdout);
     std::printf("\nmodel: %s/model\n", dir.c_str());
   }

@@ -66,7 +66,8 @@ CalibrationFit fit_temperature(const std::function<CalibrationSums(double beta)>
   const double highest = -std::log(kMinTemperature);
   CalibrationFit fit;
   std::optional<Point> below, above;  // the nearest points with slope < 0 and slope > 0
-  double u = 0;
+  bool flat = false;
+  double u = 0, last = 0;
   while (fit.passes < kMaxPasses) {
     const CalibrationSums sums = pass(std::exp(u));
     ++fit.passes;
@@ -76,7 +77,10 @@ CalibrationFit fit_temperature(const std::function<CalibrationSums(double beta)>
                 "the model's log-likelihood at temperature ", std::exp(-u), " is no finite number");
     if (fit.passes == 1) fit.nll_before = sums.nll / n;
     const Point here{u, sums.slope / n, sums.curvature / n * std::exp(u)};
-    if (here.slope == 0) break;  // the minimum itself, or logits that are all equal
+    if (here.slope == 0) {
+      flat = here.change == 0;  // every label is certain to the last bit, or all logits are equal
+      break;
+    }
     (here.slope < 0 ? below : above) = here;
 
     // Newton in u: the slope's root by its tangent. Without curvature only the direction is known.
@@ -85,7 +89,9 @@ CalibrationFit fit_temperature(const std::function<CalibrationSums(double beta)>
       u += newton;
       break;
     }
-    double next = u + std::clamp(newton, -kLongestStep, kLongestStep);
+    // Steps that do not shrink lead into a flat tail (every label the most likely id, say): the minimum is far, if there is one.
+    const bool tail = fit.passes > 2 && !(below && above) && std::abs(newton) > 0.5 * std::abs(last);
+    double next = u + (tail ? std::copysign(kLongestStep, newton) : std::clamp(newton, -kLongestStep, kLongestStep));
     if (below && above) {
       const double low = below->u, high = above->u;  // the slope rises with u
       if (below->change > 0 && above->change > 0) next = inverse_hermite(*below, *above);
@@ -94,9 +100,10 @@ CalibrationFit fit_temperature(const std::function<CalibrationSums(double beta)>
     }
     next = std::clamp(next, lowest, highest);
     if (next == u) break;  // at a bound, and the minimum lies beyond it
+    last = next - u;
     u = next;
   }
-  fit.at_bound = u <= lowest || u >= highest;
+  fit.undetermined = flat || u <= lowest || u >= highest;
   fit.temperature = std::exp(-u);
   return fit;
 }

@@ -30,7 +30,8 @@ struct CalibrationFit {
   double temperature = 1;
   int passes = 0;         ///< over the fitting tokens
   double nll_before = 0;  ///< mean at T = 1
-  bool at_bound = false;  ///< the minimum lies outside [kMinTemperature, kMaxTemperature]
+  /// The tokens do not determine T: the minimum lies outside [kMinTemperature, kMaxTemperature], or the NLL is flat.
+  bool undetermined = false;
 };
 
 inline constexpr double kMinTemperature = 0.01;

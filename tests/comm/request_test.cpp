@@ -3,6 +3,7 @@
 
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <type_traits>
 
@@ -80,6 +81,19 @@ TEST_F(RequestTest, DestructorWaits) {
   Request send = world_.send_async(at::ones({1 << 20}), me_, kTag);  // (2^20)
   { const Request receive = world_.receive_async(buffer, me_, kTag); }
   EXPECT_TRUE(buffer.equal(at::ones({1 << 20})));  // (2^20)
+}
+
+TEST_F(RequestTest, DestructorWaitsForALateMessage) {
+  if (world_.size() == 1) GTEST_SKIP() << "needs two ranks";
+  if (me_ == 0) {
+    const at::Tensor buffer = at::zeros({2});  // (2)
+    { const Request receive = world_.receive_async(buffer, 1, kTag); }
+    EXPECT_TRUE(buffer.equal(at::ones({2})));  // (2)
+  }
+  if (me_ == 1) {
+    usleep(30'000);
+    world_.send_async(at::ones({2}), 0, kTag).wait();  // (2)
+  }
 }
 
 TEST_F(RequestTest, OwnsTheBufferOfASend) {

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "data/data_config.h"
+#include "data/utf8.h"
 
 namespace temper {
 namespace {
@@ -63,7 +64,7 @@ TEST_F(TextCorpusTest, SentencePieceIsTrainedOnceAndGivesTheTextBack) {
   for (const std::string& text : {sample(), std::string("  two  spaces\n\n\nand\ttabs "), std::string("\xf0\x9f\x8e\x89 unseen Ω")}) {
     EXPECT_EQ(tokenizer->decode(encode_text(*tokenizer, text)), text);
   }
-  EXPECT_LT(encode_text(*tokenizer, sample()).size(), sample().size() / 2);
+  EXPECT_LT(encode_text(*tokenizer, sample()).size(), sample().size() * 6 / 10);
 
   config.tokenizer = dir_ + "/tokenizer.model";
   config.vocab = 0;
@@ -93,6 +94,51 @@ TEST_F(TextCorpusTest, TheHeldOutTextDoesNotShapeTheVocabulary) {
   EXPECT_EQ(content(dir_ + "/1/tokenizer.model"), content(dir_ + "/2/tokenizer.model"));
 }
 
+TEST_F(TextCorpusTest, PartsAreCutByBytesWhateverTheTokensAre) {
+  // Text to train on that one piece covers, held-out text that takes a token a byte: shares of tokens would put the cut elsewhere.
+  std::string text;
+  while (text.size() < 18000) text += "aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb cccccccccccccccc dddd " + std::to_string(text.size() % 97) + "\n";
+  text.resize(18000);
+  for (int i = 0; i < 2000; ++i) text += static_cast<char>('A' + i * 7 % 26);
+  DataConfig config;
+  config.source = "text";
+  config.text = write("a.txt", text);
+  config.tokenizer = "sentencepiece";
+  config.vocab = 300;
+  const std::unique_ptr<Corpus> corpus = open_corpus(config, dir_, true);
+  const std::unique_ptr<Tokenizer> tokenizer = open_sentencepiece(corpus->tokenizer_file());
+  std::string read;
+  for (const Part part : {Part::kFit, Part::kTest}) {
+    const at::Tensor ids = corpus->read(part, 0, 0, corpus->rows(part, 1), 1).tokens.to(at::kInt).reshape(-1);  // (N), all but the last
+    read += tokenizer->decode({ids.const_data_ptr<int32_t>(), ids.const_data_ptr<int32_t>() + ids.numel()});
+    read += "?";
+  }
+  ASSERT_EQ(read.size(), 2000u);
+  read[999] = text[18999];
+  read[1999] = text[19999];
+  EXPECT_EQ(read, text.substr(18000));
+}
+
+TEST_F(TextCorpusTest, CutsFallBetweenCharacters) {
+  std::string text;  // 3-byte characters and no line ends: every cut by bytes alone would hit one
+  for (int i = 0; i < 500000; ++i) text += "\xe6\x9d\xb1";
+  const auto parts = text_parts(text, 0.1, 0.1);
+  EXPECT_EQ(parts[0].size() + parts[1].size() + parts[2].size(), text.size());
+  for (const std::string_view part : parts) EXPECT_EQ(find_invalid_utf8(part), std::string_view::npos);
+  train_sentencepiece(sample(), 300, dir_ + "/small.model");
+  const std::unique_ptr<Tokenizer> tokenizer = open_sentencepiece(dir_ + "/small.model");
+  EXPECT_EQ(tokenizer->decode(encode_text(*tokenizer, text)), text);
+}
+
+TEST_F(TextCorpusTest, Utf8IsWhatTheStandardSays) {
+  for (const char* good : {"", "a", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
+    EXPECT_EQ(find_invalid_utf8(good), std::string_view::npos) << good;
+  }
+  for (const char* bad : {"\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe6\x9d", "\xe6\x9dz"}) {
+    EXPECT_EQ(find_invalid_utf8(std::string("ab") + bad), 2u);
+  }
+}
+
 TEST_F(TextCorpusTest, BadFilesAndVocabularies) {
   DataConfig config;
   config.source = "text";
@@ -116,6 +162,9 @@ TEST_F(TextCorpusTest, BadFilesAndVocabularies) {
   EXPECT_NE(message().find("--data.vocab is 100"), std::string::npos);
   config.vocab = 50000;
   EXPECT_NE(message().find("--data.vocab 50000"), std::string::npos);
+  config.text = write("latin1.txt", "caf\xe9 and more\n");
+  EXPECT_NE(message().find("byte 3 is not UTF-8"), std::string::npos);
+  config.text = write("a.txt", "a short text\n");
   config.tokenizer = write("no.model", "this is no model");
   EXPECT_NE(message().find("no SentencePiece model"), std::string::npos);
   config.fit_share = 0.7;

@@ -16,7 +16,7 @@ namespace {
 TextCorpus counting(int64_t tokens) {
   std::vector<int32_t> ids(static_cast<size_t>(tokens));
   std::iota(ids.begin(), ids.end(), 0);
-  return TextCorpus("counting", ids, tokens, "numbers", "", 0.1, 0.2);
+  return TextCorpus("counting", ids, part_sizes(tokens, 0.1, 0.2), tokens, "numbers", "");
 }
 
 TEST(TokenStreamTest, PermutationVisitsEveryPositionOnce) {

@@ -2,6 +2,7 @@
 // that names the option or file, the value and the remedy.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "tests/launch/launcher.h"
@@ -26,13 +27,11 @@ void refused(const Arguments& more, const Arguments& words, const std::string& c
   const ScratchDir scratch;
   Arguments arguments{command};
   if (command == "distill") {
-    for (const char* each : {"--train.steps", "2", "--train.seq", "32", "--train.batch", "4", "--teacher.width", "32"}) {
-      arguments.emplace_back(each);
+    const Arguments usual = {"--train.steps", "2", "--train.seq", "32", "--train.batch", "4", "--teacher.width", "32",
+                             "--launch.teachers", "1", "--run.dir", scratch / "run"};
+    for (size_t i = 0; i < usual.size(); i += 2) {
+      if (std::find(more.begin(), more.end(), usual[i]) == more.end()) arguments.insert(arguments.end(), {usual[i], usual[i + 1]});
     }
-    const bool gives_teachers = std::find(more.begin(), more.end(), "--launch.teachers") != more.end();
-    if (!gives_teachers) arguments.insert(arguments.end(), {"--launch.teachers", "1"});
-    const bool gives_dir = std::find(more.begin(), more.end(), "--run.dir") != more.end();
-    if (!gives_dir) arguments.insert(arguments.end(), {"--run.dir", scratch / "run"});
   }
   arguments.insert(arguments.end(), more.begin(), more.end());
   const Outcome outcome = launch(arguments, ranks, 60);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "data/corpus.h"
 #include "data/data_config.h"
 #include "model/safetensors.h"
 #include "tests/launch/launcher.h"

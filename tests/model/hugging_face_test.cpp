@@ -50,14 +50,26 @@ class HuggingFaceTest : public testing::Test {
 TEST_F(HuggingFaceTest, OpensWhatIsRight) { EXPECT_EQ(refusal(), "accepted"); }
 
 TEST_F(HuggingFaceTest, RefusesByNameWhatItDoesNotCompute) {
-  const std::vector<std::pair<std::string, nlohmann::json>> changes = {
-      {"model_type", "mamba"},        {"hidden_act", "relu"},   {"mlp_bias", true},      {"num_attention_heads", 5}, {"hidden_size", -1},
-      {"num_hidden_layers", 0},       {"vocab_size", "many"},   {"num_key_value_heads", 3}, {"rms_norm_eps", "small"},
-      {"num_hidden_layers", 1e30},    {"max_position_embeddings", nullptr}};
-  for (const auto& [key, value] : changes) {
-    const std::string message = with_config(key, value);
-    EXPECT_NE(message.find("config.json"), std::string::npos) << key << ": " << message;
-    EXPECT_NE(message.find(key == "model_type" ? "mamba" : key), std::string::npos) << key << ": " << message;
+  struct Change {
+    std::string key;
+    nlohmann::json value;
+    std::string words;
+  };
+  const std::vector<Change> changes = {{"model_type", "mamba", "mamba"},
+                                       {"hidden_act", "relu", "hidden_act"},
+                                       {"mlp_bias", true, "mlp_bias"},
+                                       {"num_attention_heads", 5, "heads 5"},
+                                       {"hidden_size", -1, "width is -1"},
+                                       {"num_hidden_layers", 0, "layers is 0"},
+                                       {"vocab_size", "many", "vocab_size"},
+                                       {"num_key_value_heads", 3, "kv-heads 3"},
+                                       {"rms_norm_eps", "small", "rms_norm_eps"},
+                                       {"num_hidden_layers", 1e30, "num_hidden_layers"},
+                                       {"max_position_embeddings", nullptr, "max_position_embeddings"}};
+  for (const Change& change : changes) {
+    const std::string message = with_config(change.key, change.value);
+    EXPECT_NE(message.find("config.json"), std::string::npos) << change.key << ": " << message;
+    EXPECT_NE(message.find(change.words), std::string::npos) << change.key << ": " << message;
   }
   EXPECT_NE(with_config("rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}).find("config.json"), std::string::npos);
 }
