@@ -25,17 +25,21 @@ int64_t BuiltinLanguage::rows(Part part, int64_t seq) const {
   return part == Part::kTrain ? std::numeric_limits<int64_t>::max() : kHeldOutTokens / seq;
 }
 
-std::vector<int32_t> BuiltinLanguage::row(Part part, uint64_t seed, int64_t index, int64_t length) const {
+std::vector<int32_t> BuiltinLanguage::row(Part part, uint64_t seed, int64_t index,
+                                          int64_t length) const {
   const uint64_t run = part == Part::kTrain ? seed : 0;
-  RandomStream random{language_seed_, static_cast<uint64_t>(part), run, static_cast<uint64_t>(index)};
+  RandomStream random{language_seed_, static_cast<uint64_t>(part), run,
+                      static_cast<uint64_t>(index)};
   std::vector<int32_t> tokens;
   while (static_cast<int64_t>(tokens.size()) < length) process_.append_document(random, tokens);
   tokens.resize(static_cast<size_t>(length));
   return tokens;
 }
 
-Batch BuiltinLanguage::read(Part part, uint64_t seed, int64_t first, int64_t count, int64_t seq) const {
-  Batch batch{at::empty({count, seq}, at::kLong), at::empty({count, seq}, at::kLong)};  // (B, S) twice
+Batch BuiltinLanguage::read(Part part, uint64_t seed, int64_t first, int64_t count,
+                            int64_t seq) const {
+  Batch batch{at::empty({count, seq}, at::kLong),
+              at::empty({count, seq}, at::kLong)};  // (B, S) twice
   int64_t* tokens = batch.tokens.mutable_data_ptr<int64_t>();
   int64_t* labels = batch.labels.mutable_data_ptr<int64_t>();
   for (int64_t b = 0; b < count; ++b) {
@@ -50,8 +54,9 @@ Batch BuiltinLanguage::read(Part part, uint64_t seed, int64_t first, int64_t cou
 }
 
 std::string BuiltinLanguage::describe() const {
-  return "built-in language " + std::to_string(language_seed_) + ", vocabulary " + std::to_string(vocab()) +
-         ", training rows on demand, " + std::to_string(kHeldOutTokens) + " tokens each to fit and to test on";
+  return "built-in language " + std::to_string(language_seed_) + ", vocabulary " +
+         std::to_string(vocab()) + ", training rows on demand, " + std::to_string(kHeldOutTokens) +
+         " tokens each to fit and to test on";
 }
 
 uint64_t BuiltinLanguage::fingerprint() const {
@@ -59,8 +64,9 @@ uint64_t BuiltinLanguage::fingerprint() const {
 }
 
 at::Tensor BuiltinLanguage::true_log_probs(const Batch& batch) const {
-  const at::Tensor tokens = batch.tokens.contiguous(), labels = batch.labels.contiguous();  // (B, S)
-  at::Tensor result = at::zeros(tokens.sizes(), at::kDouble);                               // (B, S)
+  const at::Tensor tokens = batch.tokens.contiguous(),
+                   labels = batch.labels.contiguous();         // (B, S)
+  at::Tensor result = at::zeros(tokens.sizes(), at::kDouble);  // (B, S)
   const int64_t seq = tokens.size(1);
   LanguageFilter filter(process_);
   for (int64_t b = 0; b < tokens.size(0); ++b) {
@@ -76,8 +82,8 @@ at::Tensor BuiltinLanguage::true_log_probs(const Batch& batch) const {
 }
 
 at::Tensor BuiltinLanguage::true_distribution(const at::Tensor& tokens) const {
-  const at::Tensor ids = tokens.contiguous();                               // (S)
-  at::Tensor result = at::empty({ids.size(0), vocab()}, at::kDouble);       // (S, V)
+  const at::Tensor ids = tokens.contiguous();                          // (S)
+  at::Tensor result = at::empty({ids.size(0), vocab()}, at::kDouble);  // (S, V)
   LanguageFilter filter(process_);
   for (int64_t s = 0; s < ids.size(0); ++s) {
     const auto id = static_cast<int32_t>(ids.const_data_ptr<int64_t>()[s]);
@@ -98,7 +104,8 @@ std::optional<EntropyRate> BuiltinLanguage::entropy_rate() const {
     for (int64_t r = 0; r < kEntropyRows; ++r) {
       RandomStream random{language_seed_, kEntropyStream, static_cast<uint64_t>(r)};
       std::vector<int32_t> tokens;
-      while (static_cast<int64_t>(tokens.size()) < kEntropySeq) process_.append_document(random, tokens);
+      while (static_cast<int64_t>(tokens.size()) < kEntropySeq)
+        process_.append_document(random, tokens);
       LanguageFilter filter(process_);
       double nats = 0, count = 0;
       for (int64_t s = 0; s < kEntropySeq; ++s) {
@@ -115,7 +122,8 @@ std::optional<EntropyRate> BuiltinLanguage::entropy_rate() const {
       squares += nats / count * (nats / count);
     }
     const double rows = static_cast<double>(kEntropyRows), mean = sum / labels;
-    entropy_rate_ = EntropyRate{mean, std::sqrt(std::max(0.0, squares / rows - mean * mean) / (rows - 1))};
+    entropy_rate_ =
+        EntropyRate{mean, std::sqrt(std::max(0.0, squares / rows - mean * mean) / (rows - 1))};
   }
   return entropy_rate_;
 }

@@ -4,9 +4,12 @@ namespace temper {
 
 const char* part_name(Part part) {
   switch (part) {
-    case Part::kTrain: return "train";
-    case Part::kFit: return "fit";
-    case Part::kTest: return "test";
+    case Part::kTrain:
+      return "train";
+    case Part::kFit:
+      return "fit";
+    case Part::kTest:
+      return "test";
   }
   return "unknown";
 }

@@ -1,6 +1,7 @@
-// A corpus hands out rows of token ids. Training rows are a pure function of (seed, row index), so that every rank, teacher
-// or student, can make any row by itself and token ids need not travel. Three parts that never overlap: rows to train on,
-// rows to fit the temperature on, and rows to test on.
+// A corpus hands out rows of token ids. Training rows are a pure function of (seed, row index), so
+// that every rank, teacher or student, can make any row by itself and token ids need not travel.
+// Three parts that never overlap: rows to train on, rows to fit the temperature on, and rows to
+// test on.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,8 +20,8 @@ enum class Part { kTrain, kFit, kTest };
 
 const char* part_name(Part part);
 
-/// Rows of a corpus. `labels[b][s]` is the token that follows `tokens[b][s]`, or kIgnoredLabel where none is to be learnt
-/// (the start of a document, padding).
+/// Rows of a corpus. `labels[b][s]` is the token that follows `tokens[b][s]`, or kIgnoredLabel
+/// where none is to be learnt (the start of a document, padding).
 struct Batch {
   at::Tensor tokens;  // (B, S) int64
   at::Tensor labels;  // (B, S) int64
@@ -39,13 +40,15 @@ class Corpus {
   /// Number of distinct token ids: every id lies in [0, vocab()).
   virtual int64_t vocab() const = 0;
 
-  /// Rows of `seq` tokens in a part. For kTrain the rows of one epoch; INT64_MAX where rows are made on demand.
+  /// Rows of `seq` tokens in a part. For kTrain the rows of one epoch; INT64_MAX where rows are
+  /// made on demand.
   virtual int64_t rows(Part part, int64_t seq) const = 0;
 
-  /// Rows [first, first + count) as a (count, seq) batch. For kTrain `first` counts on through the epochs without limit, each
-  /// epoch in an order of its own given by `seed`; for the held-out parts the order is fixed, `seed` is not used and the
-  /// range must lie within rows(part, seq). Thread-safe; not collective. Throws c10::ValueError that names the file
-  /// and the value where the data are bad (a token id outside the vocabulary).
+  /// Rows [first, first + count) as a (count, seq) batch. For kTrain `first` counts on through the
+  /// epochs without limit, each epoch in an order of its own given by `seed`; for the held-out
+  /// parts the order is fixed, `seed` is not used and the range must lie within rows(part, seq).
+  /// Thread-safe; not collective. Throws c10::ValueError that names the file and the value where
+  /// the data are bad (a token id outside the vocabulary).
   virtual Batch read(Part part, uint64_t seed, int64_t first, int64_t count, int64_t seq) const = 0;
 
   /// One line for a person: source, size, vocabulary, parts.
@@ -60,8 +63,9 @@ class Corpus {
   /// Entropy rate of the process that wrote the corpus, where it is known (the built-in language).
   virtual std::optional<EntropyRate> entropy_rate() const { return std::nullopt; }
 
-  /// Exact log p(label | the row's tokens up to and including its own position) of the process that wrote the corpus:
-  /// (B, S) float64, nats, 0 where the label is ignored; an undefined tensor where the process is not known.
+  /// Exact log p(label | the row's tokens up to and including its own position) of the process that
+  /// wrote the corpus: (B, S) float64, nats, 0 where the label is ignored; an undefined tensor
+  /// where the process is not known.
   virtual at::Tensor true_log_probs(const Batch&) const { return {}; }
 };
 

@@ -18,13 +18,16 @@ namespace {
 
 constexpr int64_t kDefaultTrainedVocab = 1024;
 
-std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& run_dir, bool may_write) {
+std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& run_dir,
+                                  bool may_write) {
   const MappedFile file(config.text, "data.text");
-  const std::array<std::string_view, 3> parts = text_parts(file.bytes(), config.fit_share, config.test_share);
+  const std::array<std::string_view, 3> parts =
+      text_parts(file.bytes(), config.fit_share, config.test_share);
   if (config.tokenizer != "bytes") {
     const size_t bad = find_invalid_utf8(file.bytes());
     TORCH_CHECK_VALUE(bad == std::string_view::npos, "--data.text ", config.text, ": byte ", bad,
-                      " is not UTF-8, which SentencePiece needs; convert the file (iconv), or give --data.tokenizer bytes");
+                      " is not UTF-8, which SentencePiece needs; convert the file (iconv), or give "
+                      "--data.tokenizer bytes");
   }
   std::unique_ptr<Tokenizer> tokenizer;
   std::string tokenizer_file;
@@ -38,8 +41,9 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
   } else {
     tokenizer_file = config.tokenizer;
     tokenizer = open_sentencepiece(tokenizer_file);
-    TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ", config.vocab, ", but --data.tokenizer ",
-                      config.tokenizer, " has ", tokenizer->vocab(), " pieces; leave data.vocab out");
+    TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ",
+                      config.vocab, ", but --data.tokenizer ", config.tokenizer, " has ",
+                      tokenizer->vocab(), " pieces; leave data.vocab out");
   }
   std::vector<int32_t> ids;
   std::array<int64_t, 3> part_tokens{};
@@ -48,23 +52,30 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
     part_tokens[part] = static_cast<int64_t>(encoded.size());
     ids.insert(ids.end(), encoded.begin(), encoded.end());
   }
-  return std::make_unique<TextCorpus>(config.text, std::move(ids), part_tokens, tokenizer->vocab(), tokenizer->describe(), tokenizer_file);
+  return std::make_unique<TextCorpus>(config.text, std::move(ids), part_tokens, tokenizer->vocab(),
+                                      tokenizer->describe(), tokenizer_file);
 }
 
 }  // namespace
 
 void DataConfig::add_options(po::options_description& options) {
   auto add = options.add_options();
-  add("data.source", po::value<std::string>(&source)->default_value(source)->value_name("builtin|text|tokens"),
+  add("data.source",
+      po::value<std::string>(&source)->default_value(source)->value_name("builtin|text|tokens"),
       "the built-in synthetic language (no files needed), a text file, or a file of token ids");
-  add("data.text", po::value<std::string>(&text)->default_value(text)->value_name("FILE"), "text file, for data.source = text");
+  add("data.text", po::value<std::string>(&text)->default_value(text)->value_name("FILE"),
+      "text file, for data.source = text");
   add("data.tokens", po::value<std::string>(&tokens)->default_value(tokens)->value_name("FILE"),
       "file of token ids, for data.source = tokens: NumPy .npy (one dimension) or llm.c .bin");
-  add("data.tokenizer", po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|FILE"),
-      "for data.source = text: bytes, sentencepiece (trained on the training part, kept in the run folder), or a SentencePiece .model");
+  add("data.tokenizer",
+      po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|FILE"),
+      "for data.source = text: bytes, sentencepiece (trained on the training part, kept in the run "
+      "folder), or a SentencePiece .model");
   add("data.vocab", po::value<int64_t>(&vocab)->default_value(vocab)->value_name("N"),
-      "vocabulary to train (sentencepiece, 0: 1024), that the token file was made with, or of the built-in language (0: 256)");
-  add("data.language-seed", po::value<uint64_t>(&language_seed)->default_value(language_seed)->value_name("N"),
+      "vocabulary to train (sentencepiece, 0: 1024), that the token file was made with, or of the "
+      "built-in language (0: 256)");
+  add("data.language-seed",
+      po::value<uint64_t>(&language_seed)->default_value(language_seed)->value_name("N"),
       "which built-in language; independent of run.seed");
   add("data.fit-share", po::value<double>(&fit_share)->default_value(fit_share)->value_name("X"),
       "share of a text or token file held out to fit the temperature on");
@@ -73,18 +84,26 @@ void DataConfig::add_options(po::options_description& options) {
 }
 
 void DataConfig::validate() const {
-  TORCH_CHECK_VALUE(source == "builtin" || source == "text" || source == "tokens", "--data.source is '", source,
-                    "': give builtin, text or tokens");
-  TORCH_CHECK_VALUE(source != "text" || !text.empty(), "--data.text is missing: --data.source text needs a text file");
-  TORCH_CHECK_VALUE(source != "tokens" || !tokens.empty(), "--data.tokens is missing: --data.source tokens needs a file of token ids");
+  TORCH_CHECK_VALUE(source == "builtin" || source == "text" || source == "tokens",
+                    "--data.source is '", source, "': give builtin, text or tokens");
+  TORCH_CHECK_VALUE(source != "text" || !text.empty(),
+                    "--data.text is missing: --data.source text needs a text file");
+  TORCH_CHECK_VALUE(source != "tokens" || !tokens.empty(),
+                    "--data.tokens is missing: --data.source tokens needs a file of token ids");
   TORCH_CHECK_VALUE(source != "tokens" || vocab > 0,
-                    "--data.vocab is missing: a token file does not say how many ids its vocabulary has; give the size it was made with");
-  TORCH_CHECK_VALUE(vocab >= 0 && vocab <= (int64_t{1} << 31), "--data.vocab is ", vocab, ": give a vocabulary's size, or 0 for the default");
-  TORCH_CHECK_VALUE(source != "builtin" || vocab == 0 || (vocab >= 16 && vocab <= 65536), "--data.vocab is ", vocab,
-                    ": the built-in language has 16 to 65536 tokens");
-  TORCH_CHECK_VALUE(!tokenizer.empty(), "--data.tokenizer is empty: give bytes, sentencepiece, or a SentencePiece .model");
-  for (const auto& [option, share] : {std::pair{"data.fit-share", fit_share}, std::pair{"data.test-share", test_share}}) {
-    TORCH_CHECK_VALUE(share > 0 && share < 0.5, "--", option, " is ", share, ": give a share above 0 and below 0.5");
+                    "--data.vocab is missing: a token file does not say how many ids its "
+                    "vocabulary has; give the size it was made with");
+  TORCH_CHECK_VALUE(vocab >= 0 && vocab <= (int64_t{1} << 31), "--data.vocab is ", vocab,
+                    ": give a vocabulary's size, or 0 for the default");
+  TORCH_CHECK_VALUE(source != "builtin" || vocab == 0 || (vocab >= 16 && vocab <= 65536),
+                    "--data.vocab is ", vocab, ": the built-in language has 16 to 65536 tokens");
+  TORCH_CHECK_VALUE(
+      !tokenizer.empty(),
+      "--data.tokenizer is empty: give bytes, sentencepiece, or a SentencePiece .model");
+  for (const auto& [option, share] :
+       {std::pair{"data.fit-share", fit_share}, std::pair{"data.test-share", test_share}}) {
+    TORCH_CHECK_VALUE(share > 0 && share < 0.5, "--", option, " is ", share,
+                      ": give a share above 0 and below 0.5");
   }
 }
 
@@ -92,13 +111,17 @@ int64_t DataConfig::planned_vocab() const {
   if (source == "tokens" || vocab > 0) return vocab;
   if (source == "builtin") return BuiltinLanguage::kDefaultVocab;
   if (tokenizer == "bytes") return 256;
-  return tokenizer == "sentencepiece" ? kDefaultTrainedVocab : open_sentencepiece(tokenizer)->vocab();
+  return tokenizer == "sentencepiece" ? kDefaultTrainedVocab
+                                      : open_sentencepiece(tokenizer)->vocab();
 }
 
-std::unique_ptr<Corpus> open_corpus(const DataConfig& config, const std::string& run_dir, bool may_write) {
+std::unique_ptr<Corpus> open_corpus(const DataConfig& config, const std::string& run_dir,
+                                    bool may_write) {
   if (config.source == "text") return open_text(config, run_dir, may_write);
-  if (config.source == "tokens") return TokenFile::open(config.tokens, config.vocab, config.fit_share, config.test_share);
-  return std::make_unique<BuiltinLanguage>(LanguageShape::for_vocab(config.planned_vocab()), config.language_seed);
+  if (config.source == "tokens")
+    return TokenFile::open(config.tokens, config.vocab, config.fit_share, config.test_share);
+  return std::make_unique<BuiltinLanguage>(LanguageShape::for_vocab(config.planned_vocab()),
+                                           config.language_seed);
 }
 
 }  // namespace temper

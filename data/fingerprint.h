@@ -1,5 +1,5 @@
-// A 64-bit hash that tells two corpora apart (FNV-1a over words). Not for security: it guards against mistakes, such as two
-// nodes that see different files under one name.
+// A 64-bit hash that tells two corpora apart (FNV-1a over words). Not for security: it guards
+// against mistakes, such as two nodes that see different files under one name.
 #pragma once
 
 #include <cstdint>

@@ -1,11 +1,14 @@
-// The stochastic process behind the built-in language: a hidden Markov model whose next-token distribution is known exactly.
+// The stochastic process behind the built-in language: a hidden Markov model whose next-token
+// distribution is known exactly.
 //
-// The hidden state is a pair (topic z, class c). A topic lasts for dozens of tokens; within it the class walks along a sparse
-// graph of the topic's own, and each class emits its own set of symbols. Half of the symbols change their class from topic to
-// topic, and all change their frequency, so a token alone says little: who predicts well has gathered evidence for the topic
-// over a long context. Some classes echo: they repeat, with a fixed probability, the token that was emitted `lag(z)` tokens
-// before, a dependence that no short n-gram sees. The emission may depend on tokens already seen without making the forward
-// recursion any less exact (an autoregressive hidden Markov model, Hamilton 1989).
+// The hidden state is a pair (topic z, class c). A topic lasts for dozens of tokens; within it the
+// class walks along a sparse graph of the topic's own, and each class emits its own set of symbols.
+// Each topic prefers some of the symbols, and a quarter of the symbols change their class from
+// topic to topic, so a token alone says little: who predicts well has gathered evidence for the
+// topic over a long context. Some classes echo: they repeat, with a fixed probability, the token
+// that was emitted `lag(z)` tokens before, a dependence that no short n-gram sees. The emission may
+// depend on tokens already seen without making the forward recursion any less exact (an
+// autoregressive hidden Markov model, Hamilton 1989).
 //
 // All tables are whole numbers, so that the same seed gives the same tokens on every machine.
 #pragma once
@@ -19,18 +22,21 @@ namespace temper {
 
 /// Sizes and probabilities of the process. The defaults are those of the built-in language.
 struct LanguageShape {
-  int64_t vocab = 256;             ///< V, token 0 (start of document) included
-  int64_t topics = 4;              ///< Z
-  int64_t classes = 16;            ///< K
-  int64_t topic_length = 48;       ///< mean number of tokens between two draws of the topic (uniform over all topics)
-  int64_t stable_percent = 75;     ///< of the symbols: the same class and much the same frequency in all topics
+  int64_t vocab = 256;   ///< V, token 0 (start of document) included
+  int64_t topics = 8;    ///< Z
+  int64_t classes = 16;  ///< K
+  int64_t topic_length =
+      48;  ///< mean number of tokens between two draws of the topic (uniform over all topics)
+  int64_t stable_percent = 75;     ///< of the symbols: the same class in all topics
+  int64_t preferred_percent = 25;  ///< of the symbols: ten times as frequent in a topic
   int64_t echo_classes = 2;        ///< of the K classes
   int64_t echo_percent = 60;       ///< probability that an echo class repeats
   int64_t shortest_lag = 4;        ///< topic z repeats the token shortest_lag + z tokens back
   int64_t shortest_document = 24;  ///< tokens after the start token; lengths are uniform
   int64_t longest_document = 256;
 
-  /// The default shape for a vocabulary of `vocab` tokens (16 to 65,536): fewer classes where there are few symbols.
+  /// The default shape for a vocabulary of `vocab` tokens (16 to 65,536): fewer classes where there
+  /// are few symbols.
   static LanguageShape for_vocab(int64_t vocab);
 };
 
@@ -67,14 +73,14 @@ class LanguageProcess {
   bool echoes(int64_t cls) const { return cls < shape_.echo_classes; }
 
   LanguageShape shape_;
-  std::vector<uint32_t> class_sums_;    // (Z, K, K) running sums of the weights of the next class
-  std::vector<uint32_t> symbol_sums_;   // (Z, K, V) running sums of the weights of the symbols
-  std::vector<double> class_given_;     // (Z, K, K) p(next class | topic, class)
-  std::vector<double> symbol_given_;    // (V, Z, K) p(symbol | topic, class), without echo
+  std::vector<uint32_t> class_sums_;   // (Z, K, K) running sums of the weights of the next class
+  std::vector<uint32_t> symbol_sums_;  // (Z, K, V) running sums of the weights of the symbols
+  std::vector<double> class_given_;    // (Z, K, K) p(next class | topic, class)
+  std::vector<double> symbol_given_;   // (V, Z, K) p(symbol | topic, class), without echo
 };
 
-/// The exact forward recursion over one document at a time: p(next token | tokens so far), in double precision. Costs
-/// O(Z·K²) per token, and O(V·Z·K) more for a whole distribution.
+/// The exact forward recursion over one document at a time: p(next token | tokens so far), in
+/// double precision. Costs O(Z·K²) per token, and O(V·Z·K) more for a whole distribution.
 class LanguageFilter {
  public:
   explicit LanguageFilter(const LanguageProcess& process);
@@ -85,7 +91,8 @@ class LanguageFilter {
   /// p(. | document so far) into `out`, V values that sum to 1.
   void distribution(double* out) const;
 
-  /// Takes the next symbol of the document and returns p(token | document so far). Throws c10::ValueError where it is 0.
+  /// Takes the next symbol of the document and returns p(token | document so far). Throws
+  /// c10::ValueError where it is 0.
   double observe(int32_t token);
 
  private:

@@ -14,7 +14,8 @@ namespace temper {
 
 MappedFile::MappedFile(const std::string& path, const std::string& option) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  TORCH_CHECK_VALUE(file >= 0, "--", option, " ", path, ": cannot open this file: ", std::strerror(errno));
+  TORCH_CHECK_VALUE(file >= 0, "--", option, " ", path,
+                    ": cannot open this file: ", std::strerror(errno));
   struct stat info {};
   const bool known = fstat(file, &info) == 0;
   void* data = MAP_FAILED;
@@ -23,9 +24,12 @@ MappedFile::MappedFile(const std::string& path, const std::string& option) {
   }
   const int reason = errno;
   close(file);
-  TORCH_CHECK_VALUE(known && S_ISREG(info.st_mode), "--", option, " ", path, ": this is no regular file; name a file, not a folder");
-  TORCH_CHECK_VALUE(info.st_size > 0, "--", option, " ", path, ": this file is empty; name one that holds data");
-  TORCH_CHECK_VALUE(data != MAP_FAILED, "--", option, " ", path, ": cannot map this file: ", std::strerror(reason));
+  TORCH_CHECK_VALUE(known && S_ISREG(info.st_mode), "--", option, " ", path,
+                    ": this is no regular file; name a file, not a folder");
+  TORCH_CHECK_VALUE(info.st_size > 0, "--", option, " ", path,
+                    ": this file is empty; name one that holds data");
+  TORCH_CHECK_VALUE(data != MAP_FAILED, "--", option, " ", path,
+                    ": cannot map this file: ", std::strerror(reason));
   data_ = static_cast<const char*>(data);
   size_ = static_cast<size_t>(info.st_size);
 }

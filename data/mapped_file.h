@@ -9,7 +9,8 @@ namespace temper {
 
 class MappedFile {
  public:
-  /// `option` names the option that gave the path, for messages. Throws c10::ValueError where it is missing, no regular file, or empty.
+  /// `option` names the option that gave the path, for messages. Throws c10::ValueError where it is
+  /// missing, no regular file, or empty.
   MappedFile(const std::string& path, const std::string& option);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;

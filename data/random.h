@@ -1,6 +1,7 @@
-// Random numbers that are the same bits on every machine: integers only, no std distribution (their results differ between
-// standard libraries) and no call of the maths library. A stream is opened by a key of a few words, so that each row of a
-// corpus has a generator of its own and any rank can make any row.
+// Random numbers that are the same bits on every machine: integers only, no std distribution (their
+// results differ between standard libraries) and no call of the maths library. A stream is opened
+// by a key of a few words, so that each row of a corpus has a generator of its own and any rank can
+// make any row.
 #pragma once
 
 #include <array>
@@ -13,7 +14,8 @@
 
 namespace temper {
 
-/// One step of splitmix64 (Steele, Lea and Flood 2014) from `state`: a bijection of 64-bit words that mixes all bits.
+/// One step of splitmix64 (Steele, Lea and Flood 2014) from `state`: a bijection of 64-bit words
+/// that mixes all bits.
 constexpr uint64_t mix_bits(uint64_t state) {
   uint64_t z = state + 0x9e3779b97f4a7c15ULL;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
@@ -62,7 +64,8 @@ class RandomStream {
 /// Shuffles in place (Fisher and Yates).
 template <typename T>
 void shuffle(std::vector<T>& items, RandomStream& random) {
-  for (std::size_t left = items.size(); left > 1; --left) std::swap(items[left - 1], items[random.below(left)]);
+  for (std::size_t left = items.size(); left > 1; --left)
+    std::swap(items[left - 1], items[random.below(left)]);
 }
 
 }  // namespace temper

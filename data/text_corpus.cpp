@@ -7,7 +7,8 @@
 
 namespace temper {
 
-TextCorpus::TextCorpus(std::string path, std::vector<int32_t> ids, const std::array<int64_t, 3>& part_tokens, int64_t vocab,
+TextCorpus::TextCorpus(std::string path, std::vector<int32_t> ids,
+                       const std::array<int64_t, 3>& part_tokens, int64_t vocab,
                        std::string tokenizer, std::string tokenizer_file)
     : TokenStream(vocab, part_tokens),
       path_(std::move(path)),
@@ -16,20 +17,25 @@ TextCorpus::TextCorpus(std::string path, std::vector<int32_t> ids, const std::ar
       tokenizer_file_(std::move(tokenizer_file)) {}
 
 std::string TextCorpus::describe() const {
-  return path_ + " (" + tokenizer_ + ", vocabulary " + std::to_string(vocab()) + "), " + describe_parts();
+  return path_ + " (" + tokenizer_ + ", vocabulary " + std::to_string(vocab()) + "), " +
+         describe_parts();
 }
 
 uint64_t TextCorpus::fingerprint() const {
   return Fingerprint()
-      .add(std::string_view(reinterpret_cast<const char*>(ids_.data()), ids_.size() * sizeof(int32_t)))
+      .add(std::string_view(reinterpret_cast<const char*>(ids_.data()),
+                            ids_.size() * sizeof(int32_t)))
       .add(static_cast<uint64_t>(range(Part::kTrain).size()))
       .add(static_cast<uint64_t>(range(Part::kTest).size()))
       .value();
 }
 
-void TextCorpus::copy(int64_t begin, int64_t count, int64_t* out) const { std::copy_n(ids_.begin() + begin, count, out); }
+void TextCorpus::copy(int64_t begin, int64_t count, int64_t* out) const {
+  std::copy_n(ids_.begin() + begin, count, out);
+}
 
-std::array<std::string_view, 3> text_parts(std::string_view text, double fit_share, double test_share) {
+std::array<std::string_view, 3> text_parts(std::string_view text, double fit_share,
+                                           double test_share) {
   const auto bytes = part_sizes(static_cast<int64_t>(text.size()), fit_share, test_share);
   const size_t fit = next_character(text, static_cast<size_t>(bytes[0]));
   const size_t test = next_character(text, static_cast<size_t>(bytes[0] + bytes[1]));
@@ -40,7 +46,9 @@ std::vector<int32_t> encode_text(const Tokenizer& tokenizer, std::string_view te
   constexpr size_t kPiece = 1 << 20;
   std::vector<int32_t> ids;
   while (!text.empty()) {
-    size_t end = text.size() <= kPiece ? text.size() : text.rfind('\n', kPiece) + 1;  // npos + 1 is 0: no line ends
+    size_t end = text.size() <= kPiece
+                     ? text.size()
+                     : text.rfind('\n', kPiece) + 1;  // npos + 1 is 0: no line ends
     if (end == 0) end = next_character(text, kPiece);
     const std::vector<int32_t> piece = tokenizer.encode(text.substr(0, end));
     ids.insert(ids.end(), piece.begin(), piece.end());

@@ -1,5 +1,6 @@
-// A text file as a corpus: cut into its parts by bytes, each part tokenized on its own, so that a tokenizer that was trained on the training
-// part has seen nothing of the others; held in memory (4 bytes a token).
+// A text file as a corpus: cut into its parts by bytes, each part tokenized on its own, so that a
+// tokenizer that was trained on the training part has seen nothing of the others; held in memory (4
+// bytes a token).
 #pragma once
 
 #include "data/token_stream.h"
@@ -9,10 +10,10 @@ namespace temper {
 
 class TextCorpus : public TokenStream {
  public:
-  /// `ids` are the text's, part after part, `part_tokens` of them to train, to fit and to test on. `tokenizer_file` is kept beside models, or
-  /// empty.
-  TextCorpus(std::string path, std::vector<int32_t> ids, const std::array<int64_t, 3>& part_tokens, int64_t vocab, std::string tokenizer,
-             std::string tokenizer_file);
+  /// `ids` are the text's, part after part, `part_tokens` of them to train, to fit and to test on.
+  /// `tokenizer_file` is kept beside models, or empty.
+  TextCorpus(std::string path, std::vector<int32_t> ids, const std::array<int64_t, 3>& part_tokens,
+             int64_t vocab, std::string tokenizer, std::string tokenizer_file);
 
   std::string describe() const override;
   uint64_t fingerprint() const override;
@@ -29,9 +30,11 @@ class TextCorpus : public TokenStream {
 };
 
 /// The parts of a text to train, to fit and to test on, cut between characters.
-std::array<std::string_view, 3> text_parts(std::string_view text, double fit_share, double test_share);
+std::array<std::string_view, 3> text_parts(std::string_view text, double fit_share,
+                                           double test_share);
 
-/// Encodes a text of any size, in pieces that end with lines, or at least with characters (a tokenizer never sees more than a MiB at once).
+/// Encodes a text of any size, in pieces that end with lines, or at least with characters (a
+/// tokenizer never sees more than a MiB at once).
 std::vector<int32_t> encode_text(const Tokenizer& tokenizer, std::string_view text);
 
 }  // namespace temper

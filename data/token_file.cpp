@@ -32,39 +32,54 @@ void widen(const char* from, int64_t count, int64_t* out) {
   }
 }
 
-/// llm.c: 256 int32, of which the first three are magic, version and the number of tokens; then uint16.
+/// llm.c: 256 int32, of which the first three are magic, version and the number of tokens; then
+/// uint16.
 TokenFile::Layout llmc(std::string_view bytes, const std::string& path) {
-  TORCH_CHECK_VALUE(bytes.size() >= kLlmcHeader, "--data.tokens ", path, ": truncated inside the header of llm.c's format");
+  TORCH_CHECK_VALUE(bytes.size() >= kLlmcHeader, "--data.tokens ", path,
+                    ": truncated inside the header of llm.c's format");
   const auto version = load<int32_t>(bytes, 4), count = load<int32_t>(bytes, 8);
-  TORCH_CHECK_VALUE(version == 1, "--data.tokens ", path, ": version ", version, " of llm.c's format; temper reads version 1");
+  TORCH_CHECK_VALUE(version == 1, "--data.tokens ", path, ": version ", version,
+                    " of llm.c's format; temper reads version 1");
   const auto held = static_cast<int64_t>((bytes.size() - kLlmcHeader) / 2);
-  TORCH_CHECK_VALUE(count > 0 && count <= held, "--data.tokens ", path, ": truncated: the header says ", count, " tokens, the file holds ", held);
+  TORCH_CHECK_VALUE(count > 0 && count <= held, "--data.tokens ", path,
+                    ": truncated: the header says ", count, " tokens, the file holds ", held);
   return {"llm.c", kLlmcHeader, count, 2, false};
 }
 
 /// NumPy: magic, version, length of a header that is a Python dictionary, padded; then the array.
 TokenFile::Layout npy(std::string_view bytes, const std::string& path) {
-  TORCH_CHECK_VALUE(bytes.size() >= 12, "--data.tokens ", path, ": truncated inside NumPy's header");
+  TORCH_CHECK_VALUE(bytes.size() >= 12, "--data.tokens ", path,
+                    ": truncated inside NumPy's header");
   const int major = bytes[6];
-  TORCH_CHECK_VALUE(major >= 1 && major <= 3, "--data.tokens ", path, ": version ", major, " of NumPy's format; temper reads 1 to 3");
+  TORCH_CHECK_VALUE(major >= 1 && major <= 3, "--data.tokens ", path, ": version ", major,
+                    " of NumPy's format; temper reads 1 to 3");
   const size_t prefix = major == 1 ? 10 : 12;
   const size_t length = major == 1 ? load<uint16_t>(bytes, 8) : load<uint32_t>(bytes, 8);
-  TORCH_CHECK_VALUE(length <= kNpyHeaderLimit && prefix + length <= bytes.size(), "--data.tokens ", path, ": truncated inside NumPy's header");
+  TORCH_CHECK_VALUE(length <= kNpyHeaderLimit && prefix + length <= bytes.size(), "--data.tokens ",
+                    path, ": truncated inside NumPy's header");
   const std::string header(bytes.substr(prefix, length));
   std::smatch match;
-  TORCH_CHECK_VALUE(std::regex_search(header, match, std::regex("'descr': *'([<>|=])([a-zA-Z])([0-9]+)'")), "--data.tokens ", path,
-                    ": NumPy's header has no plain dtype: ", header.substr(0, 80));
+  TORCH_CHECK_VALUE(
+      std::regex_search(header, match, std::regex("'descr': *'([<>|=])([a-zA-Z])([0-9]+)'")),
+      "--data.tokens ", path, ": NumPy's header has no plain dtype: ", header.substr(0, 80));
   const std::string order = match[1], kind = match[2], width = match[3];
   const std::string dtype = kind + width;
-  const bool known = dtype == "u1" || dtype == "u2" || dtype == "u4" || dtype == "i4" || dtype == "i8";
+  const bool known =
+      dtype == "u1" || dtype == "u2" || dtype == "u4" || dtype == "i4" || dtype == "i8";
   TORCH_CHECK_VALUE(known && order != ">", "--data.tokens ", path, ": dtype ", order, dtype,
-                    "; token ids are read as little-endian u1, u2, u4, i4 or i8 (numpy.asarray(ids, dtype='<u4'))");
-  TORCH_CHECK_VALUE(std::regex_search(header, match, std::regex("'shape': *\\(([0-9]{1,18}),? *\\)")), "--data.tokens ", path,
-                    ": the array must have one dimension (ids.reshape(-1)); its header says ", header.substr(0, 80));
+                    "; token ids are read as little-endian u1, u2, u4, i4 or i8 "
+                    "(numpy.asarray(ids, dtype='<u4'))");
+  TORCH_CHECK_VALUE(
+      std::regex_search(header, match, std::regex("'shape': *\\(([0-9]{1,18}),? *\\)")),
+      "--data.tokens ", path,
+      ": the array must have one dimension (ids.reshape(-1)); its header says ",
+      header.substr(0, 80));
   const int64_t count = std::stoll(match[1]);
   const int id_bytes = std::stoi(width);
-  const auto held = static_cast<int64_t>((bytes.size() - prefix - length) / static_cast<size_t>(id_bytes));
-  TORCH_CHECK_VALUE(count <= held, "--data.tokens ", path, ": truncated: the header says ", count, " tokens, the file holds ", held);
+  const auto held =
+      static_cast<int64_t>((bytes.size() - prefix - length) / static_cast<size_t>(id_bytes));
+  TORCH_CHECK_VALUE(count <= held, "--data.tokens ", path, ": truncated: the header says ", count,
+                    " tokens, the file holds ", held);
   TORCH_CHECK_VALUE(count > 0, "--data.tokens ", path, ": the array is empty");
   return {"NumPy " + dtype, prefix + length, count, id_bytes, kind == "i"};
 }
@@ -74,27 +89,41 @@ TokenFile::Layout npy(std::string_view bytes, const std::string& path) {
 TokenFile::Layout TokenFile::recognise(std::string_view bytes, const std::string& path) {
   if (bytes.substr(0, 6) == std::string_view("\x93NUMPY", 6)) return npy(bytes, path);
   if (bytes.size() >= 4 && load<int32_t>(bytes, 0) == kLlmcMagic) return llmc(bytes, path);
-  TORCH_CHECK_VALUE(false, "--data.tokens ", path, ": neither NumPy's .npy nor llm.c's .bin by its first bytes; write one with numpy.save");
+  TORCH_CHECK_VALUE(
+      false, "--data.tokens ", path,
+      ": neither NumPy's .npy nor llm.c's .bin by its first bytes; write one with numpy.save");
 }
 
-std::unique_ptr<TokenFile> TokenFile::open(const std::string& path, int64_t vocab, double fit_share, double test_share) {
+std::unique_ptr<TokenFile> TokenFile::open(const std::string& path, int64_t vocab, double fit_share,
+                                           double test_share) {
   MappedFile file(path, "data.tokens");
   const Layout layout = recognise(file.bytes(), path);
-  std::unique_ptr<TokenFile> tokens(new TokenFile(std::move(file), layout, path, vocab, fit_share, test_share));
+  std::unique_ptr<TokenFile> tokens(
+      new TokenFile(std::move(file), layout, path, vocab, fit_share, test_share));
   tokens->check_ids();
   return tokens;
 }
 
-TokenFile::TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab, double fit_share, double test_share)
-    : TokenStream(vocab, part_sizes(layout.count, fit_share, test_share)), file_(std::move(file)), layout_(std::move(layout)), path_(std::move(path)) {}
+TokenFile::TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab,
+                     double fit_share, double test_share)
+    : TokenStream(vocab, part_sizes(layout.count, fit_share, test_share)),
+      file_(std::move(file)),
+      layout_(std::move(layout)),
+      path_(std::move(path)) {}
 
 void TokenFile::copy(int64_t begin, int64_t count, int64_t* out) const {
-  const char* from = file_.bytes().data() + layout_.begin + static_cast<size_t>(begin * layout_.id_bytes);
+  const char* from =
+      file_.bytes().data() + layout_.begin + static_cast<size_t>(begin * layout_.id_bytes);
   switch (layout_.id_bytes) {
-    case 1: return widen<uint8_t>(from, count, out);
-    case 2: return widen<uint16_t>(from, count, out);
-    case 4: return layout_.is_signed ? widen<int32_t>(from, count, out) : widen<uint32_t>(from, count, out);
-    default: return widen<int64_t>(from, count, out);
+    case 1:
+      return widen<uint8_t>(from, count, out);
+    case 2:
+      return widen<uint16_t>(from, count, out);
+    case 4:
+      return layout_.is_signed ? widen<int32_t>(from, count, out)
+                               : widen<uint32_t>(from, count, out);
+    default:
+      return widen<int64_t>(from, count, out);
   }
 }
 
@@ -106,18 +135,25 @@ void TokenFile::check_ids() const {
     copy(begin, count, ids.data());
     // As unsigned numbers, negative ids are too large as well.
     uint64_t largest = 0;
-    for (int64_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint64_t>(ids[static_cast<size_t>(i)]));
+    for (int64_t i = 0; i < count; ++i)
+      largest = std::max(largest, static_cast<uint64_t>(ids[static_cast<size_t>(i)]));
     if (largest < static_cast<uint64_t>(vocab())) continue;
-    const auto bad = std::find_if(ids.begin(), ids.begin() + count, [&](int64_t id) { return id < 0 || id >= vocab(); });
-    TORCH_CHECK_VALUE(false, "--data.tokens ", path_, ": token ", begin + (bad - ids.begin()), " has the id ", *bad,
-                      ", outside the vocabulary of --data.vocab ", vocab(), "; give the size that the file was made with");
+    const auto bad = std::find_if(ids.begin(), ids.begin() + count,
+                                  [&](int64_t id) { return id < 0 || id >= vocab(); });
+    TORCH_CHECK_VALUE(false, "--data.tokens ", path_, ": token ", begin + (bad - ids.begin()),
+                      " has the id ", *bad, ", outside the vocabulary of --data.vocab ", vocab(),
+                      "; give the size that the file was made with");
   }
 }
 
-std::string TokenFile::describe() const { return path_ + " (" + layout_.format + ", vocabulary " + std::to_string(vocab()) + "), " + describe_parts(); }
+std::string TokenFile::describe() const {
+  return path_ + " (" + layout_.format + ", vocabulary " + std::to_string(vocab()) + "), " +
+         describe_parts();
+}
 
 uint64_t TokenFile::fingerprint() const {
-  // Size, beginning and end, and samples between them: the whole of a large file would take too long.
+  // Size, beginning and end, and samples between them: the whole of a large file would take too
+  // long.
   const std::string_view bytes = file_.bytes();
   Fingerprint hash;
   hash.add(static_cast<uint64_t>(bytes.size())).add(static_cast<uint64_t>(vocab()));

@@ -1,5 +1,5 @@
-// A file of token ids that somebody made already, memory-mapped: NumPy's .npy (one dimension; u1, u2, u4, i4 or i8) or llm.c's .bin. The
-// format is recognised by its first bytes, not by its name.
+// A file of token ids that somebody made already, memory-mapped: NumPy's .npy (one dimension; u1,
+// u2, u4, i4 or i8) or llm.c's .bin. The format is recognised by its first bytes, not by its name.
 #pragma once
 
 #include "data/mapped_file.h"
@@ -9,18 +9,19 @@ namespace temper {
 
 class TokenFile : public TokenStream {
  public:
-  /// Checks every id once (a pass over the file, at memory speed). Throws c10::ValueError naming the file, and the position and value of
-  /// an id outside [0, vocab).
-  static std::unique_ptr<TokenFile> open(const std::string& path, int64_t vocab, double fit_share, double test_share);
+  /// Checks every id once (a pass over the file, at memory speed). Throws c10::ValueError naming
+  /// the file, and the position and value of an id outside [0, vocab).
+  static std::unique_ptr<TokenFile> open(const std::string& path, int64_t vocab, double fit_share,
+                                         double test_share);
 
   std::string describe() const override;
   uint64_t fingerprint() const override;
 
   /// How ids lie in the file.
   struct Layout {
-    std::string format;     ///< as a person calls it
-    size_t begin = 0;       ///< of the first id, in bytes
-    int64_t count = 0;      ///< of ids
+    std::string format;  ///< as a person calls it
+    size_t begin = 0;    ///< of the first id, in bytes
+    int64_t count = 0;   ///< of ids
     int id_bytes = 2;
     bool is_signed = false;
   };
@@ -31,7 +32,8 @@ class TokenFile : public TokenStream {
   void copy(int64_t begin, int64_t count, int64_t* out) const override;
 
  private:
-  TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab, double fit_share, double test_share);
+  TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab, double fit_share,
+            double test_share);
   void check_ids() const;
 
   MappedFile file_;

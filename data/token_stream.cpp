@@ -10,7 +10,8 @@
 namespace temper {
 
 uint64_t permuted(uint64_t index, uint64_t count, uint64_t key) {
-  // The smallest even number of bits that holds all positions: at most four times as many values, so few walks.
+  // The smallest even number of bits that holds all positions: at most four times as many values,
+  // so few walks.
   const int half = (std::bit_width(std::max<uint64_t>(count - 1, 1)) + 1) / 2;
   const uint64_t mask = (uint64_t{1} << half) - 1;
   do {
@@ -51,17 +52,19 @@ int64_t TokenStream::rows(Part part, int64_t seq) const {
 Batch TokenStream::read(Part part, uint64_t seed, int64_t first, int64_t count, int64_t seq) const {
   const Range all = range(part);
   const int64_t windows = rows(part, seq);
-  TORCH_CHECK_VALUE(windows > 0, "the ", part_name(part), " part has ", all.size(), " tokens, too few for one row of ", seq, " (",
-                    describe(), ")");
+  TORCH_CHECK_VALUE(windows > 0, "the ", part_name(part), " part has ", all.size(),
+                    " tokens, too few for one row of ", seq, " (", describe(), ")");
   TORCH_INTERNAL_ASSERT(part == Part::kTrain || first + count <= windows);
-  Batch batch{at::empty({count, seq}, at::kLong), at::empty({count, seq}, at::kLong)};  // (B, S) twice
+  Batch batch{at::empty({count, seq}, at::kLong),
+              at::empty({count, seq}, at::kLong)};  // (B, S) twice
   std::vector<int64_t> ids(static_cast<size_t>(seq + 1));
   for (int64_t b = 0; b < count; ++b) {
     int64_t window = first + b, phase = 0;
     if (part == Part::kTrain) {
       const auto epoch = static_cast<uint64_t>(window / windows);
       const uint64_t key = hash_key({seed, epoch});
-      window = static_cast<int64_t>(permuted(static_cast<uint64_t>(window % windows), static_cast<uint64_t>(windows), key));
+      window = static_cast<int64_t>(
+          permuted(static_cast<uint64_t>(window % windows), static_cast<uint64_t>(windows), key));
       const int64_t slack = all.size() - 1 - windows * seq;  // what the windows leave over
       phase = static_cast<int64_t>(RandomStream{key}.below(static_cast<uint64_t>(slack) + 1));
     }
@@ -73,7 +76,8 @@ Batch TokenStream::read(Part part, uint64_t seed, int64_t first, int64_t count, 
 }
 
 std::string TokenStream::describe_parts() const {
-  return std::to_string(range(Part::kTrain).size()) + " tokens to train on, " + std::to_string(range(Part::kFit).size()) + " to fit, " +
+  return std::to_string(range(Part::kTrain).size()) + " tokens to train on, " +
+         std::to_string(range(Part::kFit).size()) + " to fit, " +
          std::to_string(range(Part::kTest).size()) + " to test";
 }
 

@@ -1,4 +1,5 @@
-// One long sequence of token ids, cut into three parts that never overlap, and into rows. Texts and token files share it.
+// One long sequence of token ids, cut into three parts that never overlap, and into rows. Texts and
+// token files share it.
 #pragma once
 
 #include <array>
@@ -12,12 +13,13 @@ class TokenStream : public Corpus {
  public:
   int64_t vocab() const override { return vocab_; }
 
-  /// Windows of seq + 1 tokens (the labels are one further on and stay inside the part), without overlap of inputs. 0 where the part
-  /// is too short.
+  /// Windows of seq + 1 tokens (the labels are one further on and stay inside the part), without
+  /// overlap of inputs. 0 where the part is too short.
   int64_t rows(Part part, int64_t seq) const override;
 
-  /// Training: every epoch visits all its windows once, in an order and with a phase (where the first window begins) of its own, both
-  /// given by (seed, epoch). Held-out parts: windows in order.
+  /// Training: every epoch visits all its windows once, in an order and with a phase (where the
+  /// first window begins) of its own, both given by (seed, epoch). Held-out parts: windows in
+  /// order.
   Batch read(Part part, uint64_t seed, int64_t first, int64_t count, int64_t seq) const override;
 
  protected:
@@ -41,12 +43,13 @@ class TokenStream : public Corpus {
   Range parts_[3];
 };
 
-/// Sizes of the three parts of `total` tokens or bytes: the last `test_share` to test on, `fit_share` before it to fit on, the rest to train
-/// on.
+/// Sizes of the three parts of `total` tokens or bytes: the last `test_share` to test on,
+/// `fit_share` before it to fit on, the rest to train on.
 std::array<int64_t, 3> part_sizes(int64_t total, double fit_share, double test_share);
 
-/// A position in [0, count) for `index` in [0, count): a permutation given by the key, found without a table (a Feistel network with cycle
-/// walking; Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
+/// A position in [0, count) for `index` in [0, count): a permutation given by the key, found
+/// without a table (a Feistel network with cycle walking; Black and Rogaway 2002, "Ciphers with
+/// arbitrary finite domains").
 uint64_t permuted(uint64_t index, uint64_t count, uint64_t key);
 
 }  // namespace temper

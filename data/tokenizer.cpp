@@ -27,7 +27,9 @@ class ByteTokenizer : public Tokenizer {
     for (size_t i = 0; i < text.size(); ++i) ids[i] = static_cast<unsigned char>(text[i]);
     return ids;
   }
-  std::string decode(const std::vector<int32_t>& ids) const override { return {ids.begin(), ids.end()}; }
+  std::string decode(const std::vector<int32_t>& ids) const override {
+    return {ids.begin(), ids.end()};
+  }
   std::string describe() const override { return "bytes"; }
 };
 
@@ -35,7 +37,8 @@ class SentencePiece : public Tokenizer {
  public:
   explicit SentencePiece(const std::string& path) : path_(path) {
     const auto status = processor_.Load(path);
-    TORCH_CHECK_VALUE(status.ok(), "--data.tokenizer ", path, ": this is no SentencePiece model (", status.ToString(), ")");
+    TORCH_CHECK_VALUE(status.ok(), "--data.tokenizer ", path, ": this is no SentencePiece model (",
+                      status.ToString(), ")");
   }
   int64_t vocab() const override { return processor_.GetPieceSize(); }
   std::vector<int32_t> encode(std::string_view text) const override {
@@ -70,7 +73,8 @@ class Lines : public sentencepiece::SentenceIterator {
     size_t end = std::min({rest_.find('\n'), rest_.size(), kLongestLine});
     if (end == kLongestLine) end = next_character(rest_, end - 3);
     line_ = rest_.substr(0, end);
-    rest_.remove_prefix(std::min(rest_.size(), end < rest_.size() && rest_[end] == '\n' ? end + 1 : end));
+    rest_.remove_prefix(
+        std::min(rest_.size(), end < rest_.size() && rest_[end] == '\n' ? end + 1 : end));
   }
   const std::string& value() const override { return line_; }
   sentencepiece::util::Status status() const override { return {}; }
@@ -87,31 +91,34 @@ std::unique_ptr<Tokenizer> make_byte_tokenizer() { return std::make_unique<ByteT
 
 std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path) {
   std::error_code error;
-  TORCH_CHECK_VALUE(fs::is_regular_file(path, error), "--data.tokenizer ", path,
-                    ": no such file; give bytes, sentencepiece, or the path of a SentencePiece .model");
+  TORCH_CHECK_VALUE(
+      fs::is_regular_file(path, error), "--data.tokenizer ", path,
+      ": no such file; give bytes, sentencepiece, or the path of a SentencePiece .model");
   return std::make_unique<SentencePiece>(path);
 }
 
 void train_sentencepiece(std::string_view text, int64_t vocab, const std::string& path) {
   // 256 byte pieces, and unk, bos and eos; and some to spare for the text's own characters.
   TORCH_CHECK_VALUE(vocab >= 260 && vocab <= 1'000'000, "--data.vocab is ", vocab,
-                    ": a SentencePiece vocabulary holds 256 bytes and 3 special pieces besides its own; give 260 to 1000000");
+                    ": a SentencePiece vocabulary holds 256 bytes and 3 special pieces besides its "
+                    "own; give 260 to 1000000");
   Lines lines(text);
   std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(
-      {{"model_type", "bpe"},
-       {"vocab_size", std::to_string(vocab)},
-       {"byte_fallback", "true"},
-       {"character_coverage", "0.9999"},
-       {"normalization_rule_name", "identity"},
-       {"add_dummy_prefix", "false"},
-       {"remove_extra_whitespaces", "false"},
-       {"allow_whitespace_only_pieces", "true"},
-       {"hard_vocab_limit", "true"},
-       {"num_threads", "1"},
-       {"minloglevel", "2"}},
-      &lines, &model);
-  TORCH_CHECK_VALUE(status.ok(), "--data.vocab ", vocab, ": SentencePiece cannot make a vocabulary of this size from the text (",
+  const auto status =
+      sentencepiece::SentencePieceTrainer::Train({{"model_type", "bpe"},
+                                                  {"vocab_size", std::to_string(vocab)},
+                                                  {"byte_fallback", "true"},
+                                                  {"character_coverage", "0.9999"},
+                                                  {"normalization_rule_name", "identity"},
+                                                  {"add_dummy_prefix", "false"},
+                                                  {"remove_extra_whitespaces", "false"},
+                                                  {"allow_whitespace_only_pieces", "true"},
+                                                  {"hard_vocab_limit", "true"},
+                                                  {"num_threads", "1"},
+                                                  {"minloglevel", "2"}},
+                                                 &lines, &model);
+  TORCH_CHECK_VALUE(status.ok(), "--data.vocab ", vocab,
+                    ": SentencePiece cannot make a vocabulary of this size from the text (",
                     status.ToString(), ")");
   const std::string temporary = path + ".tmp";
   std::ofstream file(temporary, std::ios::binary);

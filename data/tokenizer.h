@@ -22,12 +22,14 @@ class Tokenizer {
 /// Each byte is its own id: vocabulary 256.
 std::unique_ptr<Tokenizer> make_byte_tokenizer();
 
-/// Opens a SentencePiece .model (Kudo and Richardson 2018, arXiv 1808.06226). Throws c10::ValueError naming the file.
+/// Opens a SentencePiece .model (Kudo and Richardson 2018, arXiv 1808.06226). Throws
+/// c10::ValueError naming the file.
 std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path);
 
-/// Trains a SentencePiece BPE model with byte fallback (so that every text can be encoded) on `text` and writes it to `path`,
-/// through a temporary name and a rename. Deterministic. Throws c10::ValueError naming --data.vocab where the text cannot fill or the
-/// vocabulary cannot hold what is needed.
+/// Trains a SentencePiece BPE model with byte fallback (so that every text can be encoded) on
+/// `text` and writes it to `path`, through a temporary name and a rename. Deterministic. Throws
+/// c10::ValueError naming --data.vocab where the text cannot fill or the vocabulary cannot hold
+/// what is needed.
 void train_sentencepiece(std::string_view text, int64_t vocab, const std::string& path);
 
 }  // namespace temper

@@ -27,7 +27,8 @@ class Command {
   virtual void add_options(boost::program_options::options_description& options) = 0;
   /// Refuses what cannot be right whatever the files hold. Throws c10::ValueError.
   virtual void validate() const = 0;
-  /// Runs on every rank of the world. Throws AgreedError before anything is under way, other exceptions later.
+  /// Runs on every rank of the world. Throws AgreedError before anything is under way, other
+  /// exceptions later.
   virtual void run(const Invocation& invocation) = 0;
 };
 

@@ -1,5 +1,6 @@
-// temper distill: the main job. Teacher ranks make soft targets, student ranks learn from them, a last step fits the student's
-// temperature, and a table compares teacher, student and, if asked, the same student trained on hard labels alone.
+// temper distill: the main job. Teacher ranks make soft targets, student ranks learn from them, a
+// last step fits the student's temperature, and a table compares teacher, student and, if asked,
+// the same student trained on hard labels alone.
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -24,18 +25,22 @@ namespace {
 
 namespace po = boost::program_options;
 
-// Far from any run.seed + n that a person would use, so that a teacher that is trained first sees its data in another order.
+// Far from any run.seed + n that a person would use, so that a teacher that is trained first sees
+// its data in another order.
 constexpr uint64_t kTeacherSeed = 0x7eac4e50;
 
 class DistillCommand : public Command {
  public:
   std::string name() const override { return "distill"; }
-  std::string summary() const override { return "the main job: teacher ranks, student ranks, calibration, table"; }
+  std::string summary() const override {
+    return "the main job: teacher ranks, student ranks, calibration, table";
+  }
 
   void add_options(po::options_description& options) override {
     run_.add_options(options, /*folder=*/true);
     auto add = options.add_options();
-    add("launch.teachers", po::value<int64_t>(&teachers_)->default_value(teachers_)->value_name("N"),
+    add("launch.teachers",
+        po::value<int64_t>(&teachers_)->default_value(teachers_)->value_name("N"),
         "teacher ranks; the other ranks are students (0: colocated, every rank runs both models)");
     data_.add_options(options);
     teacher_.add_options(options);
@@ -43,12 +48,16 @@ class DistillCommand : public Command {
     loss_.add_options(options);
     train_.add_options(options);
     evaluation_.add_options(options);
-    add("compare.hard-labels", po::value<bool>(&hard_labels_)->default_value(hard_labels_)->value_name("true|false"),
+    add("compare.hard-labels",
+        po::value<bool>(&hard_labels_)->default_value(hard_labels_)->value_name("true|false"),
         "also train the same student on hard labels alone, for the same steps");
     add("compare.seeds", po::value<int64_t>(&seeds_)->default_value(seeds_)->value_name("N"),
-        "repeat student (and comparison) with N seeds, run.seed and the next ones; the run folder's student is the first");
-    add("debug.dump-gradient", po::value<std::string>(&gradient_path_)->default_value(gradient_path_)->value_name("FILE"),
-        "write the first step's gradient, reduced over all ranks and not clipped, to this safetensors file");
+        "repeat student (and comparison) with N seeds, run.seed and the next ones; the run "
+        "folder's student is the first");
+    add("debug.dump-gradient",
+        po::value<std::string>(&gradient_path_)->default_value(gradient_path_)->value_name("FILE"),
+        "write the first step's gradient, reduced over all ranks and not clipped, to this "
+        "safetensors file");
   }
 
   void validate() const override {
@@ -60,8 +69,10 @@ class DistillCommand : public Command {
     loss.validate();
     train_.validate();
     evaluation_.validate();
-    TORCH_CHECK_VALUE(teachers_ >= 0, "--launch.teachers is ", teachers_, ": give 0 (colocated) or more");
-    TORCH_CHECK_VALUE(seeds_ >= 1 && seeds_ <= 1000, "--compare.seeds is ", seeds_, ": give 1 to 1000");
+    TORCH_CHECK_VALUE(teachers_ >= 0, "--launch.teachers is ", teachers_,
+                      ": give 0 (colocated) or more");
+    TORCH_CHECK_VALUE(seeds_ >= 1 && seeds_ <= 1000, "--compare.seeds is ", seeds_,
+                      ": give 1 to 1000");
   }
 
   void run(const Invocation& invocation) override;
@@ -93,15 +104,17 @@ struct DistillCommand::Job {
   const TransformerConfig teacher_shape;
   const TransformerConfig student_shape;
   const bool is_teacher;
-  const Communicator role;        // the ranks of this rank's role
-  std::optional<Transformer> teacher;  // on teacher ranks, on all where colocated
+  const Communicator role;                // the ranks of this rank's role
+  std::optional<Transformer> teacher;     // on teacher ranks, on all where colocated
   std::unique_ptr<Collectives> students;  // on student ranks
-  DistillSummary summary;         // complete on world rank 0
+  DistillSummary summary;                 // complete on world rank 0
 
   bool speaks() const { return world.rank() == 0; }
 
-  ModelResult judge_model(const Transformer& model, const std::string& name, uint64_t seed, const Communicator& comm) const {
-    return judge(model, name, seed, corpus, config.train_.seq, config.evaluation_, config.run_.compute(), comm);
+  ModelResult judge_model(const Transformer& model, const std::string& name, uint64_t seed,
+                          const Communicator& comm) const {
+    return judge(model, name, seed, corpus, config.train_.seq, config.evaluation_,
+                 config.run_.compute(), comm);
   }
 
   TrainingStage stage(const std::string& title, uint64_t seed) const {
@@ -126,7 +139,8 @@ struct DistillCommand::Job {
     ChannelConfig channel;
     const int count = static_cast<int>(placement.students.size());
     for (int student = 0; student < count; ++student) {
-      for (const RowRange& rows : plan.units(student, count)) channel.max_rows = std::max(channel.max_rows, rows.size());
+      for (const RowRange& rows : plan.units(student, count))
+        channel.max_rows = std::max(channel.max_rows, rows.size());
     }
     channel.seq = plan.seq;
     channel.vocab = teacher_shape.vocab;
@@ -158,7 +172,8 @@ void DistillCommand::Job::prepare_teacher() {
       }
     });
     if (options.model.path.empty() && speaks()) {
-      say("warning: the teacher has random weights (good for benchmarks only): name one with --teacher.path, or train it first "
+      say("warning: the teacher has random weights (good for benchmarks only): name one with "
+          "--teacher.path, or train it first "
           "with --teacher.train-steps");
     }
     judge_teacher(role);
@@ -173,7 +188,9 @@ void DistillCommand::Job::prepare_teacher() {
   first.metrics_path = dir + "/teacher-metrics.jsonl";
   run_training(*teacher, first, *everyone);
   judge_teacher(world);
-  if (speaks()) save_model(*teacher, dir + "/teacher", summary.results.front().fit.temperature, corpus.tokenizer_file());
+  if (speaks())
+    save_model(*teacher, dir + "/teacher", summary.results.front().fit.temperature,
+               corpus.tokenizer_file());
   if (!holds) teacher.reset();
 }
 
@@ -184,7 +201,8 @@ void DistillCommand::Job::judge_teacher(const Communicator& holders) {
   if (teacher) json = to_json(judge_model(*teacher, "teacher", 0, holders)).dump();
   world.barrier();
   const int from = everyone ? 0 : placement.teachers.front();
-  summary.results.push_back(result_from_json(nlohmann::ordered_json::parse(world.broadcast(json, from))));
+  summary.results.push_back(
+      result_from_json(nlohmann::ordered_json::parse(world.broadcast(json, from))));
 }
 
 Transformer DistillCommand::Job::new_student(uint64_t seed) const {
@@ -194,13 +212,15 @@ Transformer DistillCommand::Job::new_student(uint64_t seed) const {
   return model;
 }
 
-/// One student on soft targets. The first is the run's student: saved with its temperature as soon as it has one.
+/// One student on soft targets. The first is the run's student: saved with its temperature as soon
+/// as it has one.
 void DistillCommand::Job::distil(int64_t repetition) {
   const uint64_t seed = static_cast<uint64_t>(config.run_.seed + repetition);
   const WorkPlan work = plan(seed);
   const at::ScalarType compute = config.run_.compute();
   if (is_teacher) {
-    serve_soft_targets(TeacherInference(*teacher, compute, compute), corpus, work, world, placement, channel(work));
+    serve_soft_targets(TeacherInference(*teacher, compute, compute), corpus, work, world, placement,
+                       channel(work));
     return;
   }
   Transformer student = new_student(seed);
@@ -215,8 +235,10 @@ void DistillCommand::Job::distil(int64_t repetition) {
     source = std::make_unique<LocalSoftTargets>(TeacherInference(*teacher, compute, compute));
   } else {
     const int index = placement.role_index(world.rank());
-    const auto units = static_cast<int64_t>(work.units(index, static_cast<int>(placement.students.size())).size());
-    source = std::make_unique<SoftTargetReceiver>(world, placement, channel(work), units * work.steps);
+    const auto units =
+        static_cast<int64_t>(work.units(index, static_cast<int>(placement.students.size())).size());
+    source =
+        std::make_unique<SoftTargetReceiver>(world, placement, channel(work), units * work.steps);
     own.teacher_reports = [this] { return receive_reports(world, placement); };
   }
   own.source = source.get();
@@ -248,16 +270,18 @@ void DistillCommand::run(const Invocation& invocation) {
   const Machine machine = set_up_machine(run_, world);
   Placement placement;
   agree(world, [&] {
-    placement = place(static_cast<int>(std::min<int64_t>(teachers_, INT32_MAX)), machine.node_of_rank);
+    placement =
+        place(static_cast<int>(std::min<int64_t>(teachers_, INT32_MAX)), machine.node_of_rank);
     const auto count = static_cast<int64_t>(placement.students.size());
-    TORCH_CHECK_VALUE(train_.batch >= count, "--train.batch is ", train_.batch, ", fewer than the ", count,
-                      " student ranks: give at least one sequence per student");
+    TORCH_CHECK_VALUE(train_.batch >= count, "--train.batch is ", train_.batch, ", fewer than the ",
+                      count, " student ranks: give at least one sequence per student");
     const ModelConfig& shape = teacher_.model;
     if (!invocation.dry_run) return;
     const TransformerConfig teacher_shape = shape.resolve(planned_vocab(data_, shape));
     const TransformerConfig student_shape = student_.resolve(teacher_shape.vocab);
     if (world.rank() == 0) {
-      print_distill_plan(invocation.ini, machine, placement, teacher_shape, student_shape, teacher_, train_, run_);
+      print_distill_plan(invocation.ini, machine, placement, teacher_shape, student_shape, teacher_,
+                         train_, run_);
     }
   });
   if (invocation.dry_run) return;
@@ -268,25 +292,39 @@ void DistillCommand::run(const Invocation& invocation) {
   agree(world, [&] {
     teacher_shape = teacher_.model.resolve(corpus->vocab());
     student_shape = student_.resolve(teacher_shape.vocab);
-    TORCH_CHECK_VALUE(teacher_shape.vocab == student_shape.vocab, "the teacher's vocabulary has ", teacher_shape.vocab,
-                      " ids (", teacher_.model.path, "), the student's ", student_shape.vocab, " (", student_.path,
-                      "): soft targets need the same vocabulary on both sides; give a student made for the teacher's tokenizer");
+    TORCH_CHECK_VALUE(teacher_shape.vocab == student_shape.vocab, "the teacher's vocabulary has ",
+                      teacher_shape.vocab, " ids (", teacher_.model.path, "), the student's ",
+                      student_shape.vocab, " (", student_.path,
+                      "): soft targets need the same vocabulary on both sides; give a student made "
+                      "for the teacher's tokenizer");
     check_fit(teacher_shape, "teacher", *corpus, train_.seq);
     check_fit(student_shape, "student", *corpus, train_.seq);
     check_parts(*corpus, train_.seq, /*training=*/true);
   });
 
   const bool is_teacher = !placement.colocated() && placement.is_teacher(world.rank());
-  Job job{*this, world, machine, placement, dir, *corpus, teacher_shape, student_shape, is_teacher,
-          world.split(is_teacher ? 1 : 0, world.rank()), std::nullopt, nullptr, {}};
+  Job job{*this,
+          world,
+          machine,
+          placement,
+          dir,
+          *corpus,
+          teacher_shape,
+          student_shape,
+          is_teacher,
+          world.split(is_teacher ? 1 : 0, world.rank()),
+          std::nullopt,
+          nullptr,
+          {}};
   if (!is_teacher) job.students = make_collectives(job.role, machine);
   if (job.speaks()) {
     say("data    " + corpus->describe());
     say("teacher " + describe_model(teacher_shape));
     say("student " + describe_model(student_shape));
-    say("ranks   " + (placement.colocated()
-                          ? format("%d, colocated", world.size())
-                          : format("%zu teacher, %zu student", placement.teachers.size(), placement.students.size())) +
+    say("ranks   " +
+        (placement.colocated() ? format("%d, colocated", world.size())
+                               : format("%zu teacher, %zu student", placement.teachers.size(),
+                                        placement.students.size())) +
         format(", %d thread%s each", machine.threads, machine.threads == 1 ? "" : "s"));
     if (!machine.note.empty()) say("note    " + machine.note);
     say("folder  " + dir);
@@ -299,7 +337,9 @@ void DistillCommand::run(const Invocation& invocation) {
   }
   std::optional<double> floor;
   if (!is_teacher) {
-    floor = floor_nll({corpus.get(), Part::kTest, train_.seq, evaluation_.max_tokens, evaluation_.micro_batch}, job.role);
+    floor = floor_nll(
+        {corpus.get(), Part::kTest, train_.seq, evaluation_.max_tokens, evaluation_.micro_batch},
+        job.role);
   }
   world.barrier();
   if (!job.speaks()) return;
@@ -308,7 +348,10 @@ void DistillCommand::run(const Invocation& invocation) {
   write_file(dir + "/summary.json", to_json(job.summary).dump(2) + "\n");
   write_report(dir);
   std::fputs(("\n" + to_text(job.summary)).c_str(), stdout);
-  std::printf("\nstudent: %s/student (a Hugging Face folder; its generation_config.json has the temperature)\n", dir.c_str());
+  std::printf(
+      "\nstudent: %s/student (a Hugging Face folder; its generation_config.json has the "
+      "temperature)\n",
+      dir.c_str());
 }
 
 }  // namespace

@@ -16,8 +16,10 @@ nlohmann::ordered_json to_json(const DistillSummary& summary) {
                             {"standard_error", summary.entropy_rate->standard_error}};
   }
   const TrainingSummary& training = summary.training;
-  json["training"] = {{"seconds", training.seconds},           {"tokens_per_s", training.tokens_per_second},
-                      {"wait_teacher", training.wait_teacher}, {"wait_student", training.wait_student},
+  json["training"] = {{"seconds", training.seconds},
+                      {"tokens_per_s", training.tokens_per_second},
+                      {"wait_teacher", training.wait_teacher},
+                      {"wait_student", training.wait_student},
                       {"bytes_per_token", training.bytes_per_token}};
   return json;
 }
@@ -25,25 +27,33 @@ nlohmann::ordered_json to_json(const DistillSummary& summary) {
 std::string to_text(const DistillSummary& summary) {
   std::string text = results_table(summary.results, summary.floor.value_or(NAN));
   if (summary.entropy_rate) {
-    text += format("entropy floor: exact, on these very test tokens; the language's entropy rate is %.4f +- %.4f\n",
-                   summary.entropy_rate->nats_per_token, summary.entropy_rate->standard_error);
+    text += format(
+        "entropy floor: exact, on these very test tokens; the language's entropy rate is %.4f +- "
+        "%.4f\n",
+        summary.entropy_rate->nats_per_token, summary.entropy_rate->standard_error);
   }
   for (const ModelResult& result : summary.results) {
     if (result.name != "student, distilled") continue;
-    text += format("seed %llu: fit part NLL %.5f -> %.5f at T = %.4f (%d passes); most likely id changed on %lld of %lld test tokens\n",
-                   static_cast<unsigned long long>(result.seed), result.fit_before.nll, result.fit_after.nll, result.fit.temperature,
-                   result.fit.passes, static_cast<long long>(result.test_after.arg_max_changed),
-                   static_cast<long long>(result.test_after.tokens));
+    text += format(
+        "seed %llu: fit part NLL %.5f -> %.5f at T = %.4f (%d passes); most likely id changed on "
+        "%lld of %lld test tokens\n",
+        static_cast<unsigned long long>(result.seed), result.fit_before.nll, result.fit_after.nll,
+        result.fit.temperature, result.fit.passes,
+        static_cast<long long>(result.test_after.arg_max_changed),
+        static_cast<long long>(result.test_after.tokens));
     if (result.test_after.ece > result.test_before.ece) {
-      text += format("  note: the lower NLL came with a higher ECE on the test part (%.2f%% -> %.2f%%)\n", 100 * result.test_before.ece,
-                     100 * result.test_after.ece);
+      text += format(
+          "  note: the lower NLL came with a higher ECE on the test part (%.2f%% -> %.2f%%)\n",
+          100 * result.test_before.ece, 100 * result.test_after.ece);
     }
   }
   const TrainingSummary& training = summary.training;
-  text += format("distillation: %s tokens/s, %s; students waited for teachers %.0f%% of the time, teachers for students %.0f%%; "
-                 "%.0f bytes per token travelled\n",
-                 count_text(training.tokens_per_second).c_str(), duration_text(training.seconds).c_str(), 100 * training.wait_teacher,
-                 100 * training.wait_student, training.bytes_per_token);
+  text += format(
+      "distillation: %s tokens/s, %s; students waited for teachers %.0f%% of the time, teachers "
+      "for students %.0f%%; "
+      "%.0f bytes per token travelled\n",
+      count_text(training.tokens_per_second).c_str(), duration_text(training.seconds).c_str(),
+      100 * training.wait_teacher, 100 * training.wait_student, training.bytes_per_token);
   return text;
 }
 

@@ -15,7 +15,7 @@ namespace temper {
 struct DistillSummary {
   std::vector<ModelResult> results;  ///< teacher first, then each seed's students
   TrainingSummary training;          ///< of the run's student
-  std::optional<double> floor;       ///< NLL of the process that wrote the test part, on the test part
+  std::optional<double> floor;  ///< NLL of the process that wrote the test part, on the test part
   std::optional<EntropyRate> entropy_rate;
 };
 

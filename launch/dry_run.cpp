@@ -18,21 +18,25 @@ std::string bytes_text(double bytes) {
 /// `placement` null: all ranks do the same.
 void print_ranks(const Machine& machine, const Placement* placement) {
   const int nodes = 1 + *std::max_element(machine.node_of_rank.begin(), machine.node_of_rank.end());
-  std::printf("\nRanks: %zu on %d node%s, %d thread%s each, device %s\n", machine.node_of_rank.size(), nodes, nodes == 1 ? "" : "s",
-              machine.threads, machine.threads == 1 ? "" : "s", machine.device.str().c_str());
+  std::printf("\nRanks: %zu on %d node%s, %d thread%s each, device %s\n",
+              machine.node_of_rank.size(), nodes, nodes == 1 ? "" : "s", machine.threads,
+              machine.threads == 1 ? "" : "s", machine.device.str().c_str());
   if (!machine.note.empty()) std::printf("  note: %s\n", machine.note.c_str());
   for (size_t rank = 0; rank < machine.node_of_rank.size(); ++rank) {
     const int r = static_cast<int>(rank);
     std::printf("  rank %d  node %d", r, machine.node_of_rank[rank]);
     if (placement != nullptr && placement->colocated()) std::printf("  teacher and student");
     if (placement != nullptr && !placement->colocated()) {
-      std::printf("  %s %d", placement->is_teacher(r) ? "teacher" : "student", placement->role_index(r));
+      std::printf("  %s %d", placement->is_teacher(r) ? "teacher" : "student",
+                  placement->role_index(r));
     }
     std::printf("\n");
   }
 }
 
-double element_size(const RunConfig& run) { return static_cast<double>(c10::elementSize(run.compute())); }
+double element_size(const RunConfig& run) {
+  return static_cast<double>(c10::elementSize(run.compute()));
+}
 
 /// fp32 weights, gradients and two moments.
 double training_bytes(const TransformerConfig& model, const TrainConfig& train) {
@@ -41,31 +45,39 @@ double training_bytes(const TransformerConfig& model, const TrainConfig& train) 
 
 void print_training(const TransformerConfig& model, const TrainConfig& train, int ranks) {
   const RowRange rows = share(train.batch, 0, ranks);
-  const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, std::max<int64_t>(1, rows.size())) : rows.size();
+  const int64_t micro = train.micro_batch > 0
+                            ? std::min(train.micro_batch, std::max<int64_t>(1, rows.size()))
+                            : rows.size();
   const double tokens = static_cast<double>(train.batch * train.seq);
   std::printf("\nSteps\n");
-  std::printf("  %lld sequences x %lld tokens = %.0f tokens per step, x %lld steps = %s tokens\n", static_cast<long long>(train.batch),
-              static_cast<long long>(train.seq), tokens, static_cast<long long>(train.steps),
+  std::printf("  %lld sequences x %lld tokens = %.0f tokens per step, x %lld steps = %s tokens\n",
+              static_cast<long long>(train.batch), static_cast<long long>(train.seq), tokens,
+              static_cast<long long>(train.steps),
               count_text(tokens * static_cast<double>(train.steps)).c_str());
-  std::printf("  a rank has %lld sequences per step, in %zu micro-batches of at most %lld\n", static_cast<long long>(rows.size()),
-              micro_batches(rows, std::max<int64_t>(1, micro)).size(), static_cast<long long>(micro));
-  std::printf("  forward and backward: %s FLOPs per step\n", count_text(3 * tokens * model.forward_flops_per_token(train.seq)).c_str());
+  std::printf("  a rank has %lld sequences per step, in %zu micro-batches of at most %lld\n",
+              static_cast<long long>(rows.size()),
+              micro_batches(rows, std::max<int64_t>(1, micro)).size(),
+              static_cast<long long>(micro));
+  std::printf("  forward and backward: %s FLOPs per step\n",
+              count_text(3 * tokens * model.forward_flops_per_token(train.seq)).c_str());
 }
 
 }  // namespace
 
 std::string describe_model(const TransformerConfig& config) {
-  return format("%s, %lld layers x %lld, %lld heads, vocabulary %lld: %s weights", family_name(config.family),
-                static_cast<long long>(config.layers), static_cast<long long>(config.width), static_cast<long long>(config.heads),
-                static_cast<long long>(config.vocab), count_text(static_cast<double>(config.parameter_count())).c_str());
+  return format("%s, %lld layers x %lld, %lld heads, vocabulary %lld: %s weights",
+                family_name(config.family), static_cast<long long>(config.layers),
+                static_cast<long long>(config.width), static_cast<long long>(config.heads),
+                static_cast<long long>(config.vocab),
+                count_text(static_cast<double>(config.parameter_count())).c_str());
 }
 
 int64_t planned_vocab(const DataConfig& data, const ModelConfig& model) {
   return model.path.empty() ? data.planned_vocab() : 0;
 }
 
-void print_train_plan(const std::string& ini, const Machine& machine, int ranks, const TransformerConfig& model,
-                      const TrainConfig& train) {
+void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
+                      const TransformerConfig& model, const TrainConfig& train) {
   std::fputs(ini.c_str(), stdout);
   print_ranks(machine, nullptr);
   std::printf("\nModel: %s\n", describe_model(model).c_str());
@@ -74,48 +86,60 @@ void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
               bytes_text(training_bytes(model, train)).c_str());
 }
 
-void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement, const TransformerConfig& teacher_shape,
-                        const TransformerConfig& student_shape, const TeacherConfig& teacher, const TrainConfig& train,
-                        const RunConfig& run) {
+void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement,
+                        const TransformerConfig& teacher_shape,
+                        const TransformerConfig& student_shape, const TeacherConfig& teacher,
+                        const TrainConfig& train, const RunConfig& run) {
   std::fputs(ini.c_str(), stdout);
   print_ranks(machine, &placement);
-  std::printf("\nTeacher: %s\nStudent: %s\n", describe_model(teacher_shape).c_str(), describe_model(student_shape).c_str());
+  std::printf("\nTeacher: %s\nStudent: %s\n", describe_model(teacher_shape).c_str(),
+              describe_model(student_shape).c_str());
   const int students = static_cast<int>(placement.students.size());
   print_training(student_shape, train, students);
   const double tokens = static_cast<double>(train.batch * train.seq);
-  std::printf("  teacher's forward pass: %s FLOPs per step\n", count_text(tokens * teacher_shape.forward_flops_per_token(train.seq)).c_str());
+  std::printf("  teacher's forward pass: %s FLOPs per step\n",
+              count_text(tokens * teacher_shape.forward_flops_per_token(train.seq)).c_str());
   const RowRange rows = share(train.batch, students - 1, students);
-  const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, rows.size()) : rows.size();
+  const int64_t micro =
+      train.micro_batch > 0 ? std::min(train.micro_batch, rows.size()) : rows.size();
   const double wire = static_cast<double>(teacher_shape.vocab) * element_size(run);
   const double message = static_cast<double>(micro * train.seq) * wire;
   std::printf("\nSoft targets (payload %s)\n", teacher.payload.c_str());
   if (placement.colocated()) {
     std::printf("  colocated: nothing travels\n");
   } else {
-    std::printf("  %.0f bytes per token, %s per message, %s per step\n", wire, bytes_text(message).c_str(), bytes_text(tokens * wire).c_str());
+    std::printf("  %.0f bytes per token, %s per message, %s per step\n", wire,
+                bytes_text(message).c_str(), bytes_text(tokens * wire).c_str());
   }
   const double teacher_bytes = static_cast<double>(teacher_shape.parameter_count()) * 4;
   const double ring = message * static_cast<double>(teacher.lookahead + 1);
   const double student_bytes = training_bytes(student_shape, train);
   std::printf("\nMemory of a rank, without activations\n");
   if (placement.colocated()) {
-    std::printf("  teacher %s + student (weights, gradients, optimizer) %s + soft targets %s\n", bytes_text(teacher_bytes).c_str(),
-                bytes_text(student_bytes).c_str(), bytes_text(message).c_str());
+    std::printf("  teacher %s + student (weights, gradients, optimizer) %s + soft targets %s\n",
+                bytes_text(teacher_bytes).c_str(), bytes_text(student_bytes).c_str(),
+                bytes_text(message).c_str());
   } else {
-    std::printf("  teacher rank: weights %s + buffers %s for each student\n", bytes_text(teacher_bytes).c_str(), bytes_text(ring).c_str());
-    std::printf("  student rank: weights, gradients, optimizer %s + buffers %s\n", bytes_text(student_bytes).c_str(), bytes_text(ring).c_str());
+    std::printf("  teacher rank: weights %s + buffers %s for each student\n",
+                bytes_text(teacher_bytes).c_str(), bytes_text(ring).c_str());
+    std::printf("  student rank: weights, gradients, optimizer %s + buffers %s\n",
+                bytes_text(student_bytes).c_str(), bytes_text(ring).c_str());
   }
 }
 
-void print_held_out_plan(const std::string& ini, const Machine& machine, const TransformerConfig& model, int64_t seq,
+void print_held_out_plan(const std::string& ini, const Machine& machine,
+                         const TransformerConfig& model, int64_t seq,
                          const EvaluationConfig& evaluation) {
   std::fputs(ini.c_str(), stdout);
   print_ranks(machine, nullptr);
   std::printf("\nModel: %s\n", describe_model(model).c_str());
-  std::printf("  up to %lld tokens of each held-out part, rows of %lld; %s FLOPs per pass\n", static_cast<long long>(evaluation.max_tokens),
-              static_cast<long long>(seq),
-              count_text(static_cast<double>(evaluation.max_tokens) * model.forward_flops_per_token(seq)).c_str());
-  std::printf("\nMemory of a rank, without activations\n  weights: %s\n", bytes_text(static_cast<double>(model.parameter_count()) * 4).c_str());
+  std::printf(
+      "  up to %lld tokens of each held-out part, rows of %lld; %s FLOPs per pass\n",
+      static_cast<long long>(evaluation.max_tokens), static_cast<long long>(seq),
+      count_text(static_cast<double>(evaluation.max_tokens) * model.forward_flops_per_token(seq))
+          .c_str());
+  std::printf("\nMemory of a rank, without activations\n  weights: %s\n",
+              bytes_text(static_cast<double>(model.parameter_count()) * 4).c_str());
 }
 
 }  // namespace temper

@@ -1,4 +1,5 @@
-// --dry-run: what a command would do, with the arithmetic of memory, tokens and FLOPs, and nothing else.
+// --dry-run: what a command would do, with the arithmetic of memory, tokens and FLOPs, and nothing
+// else.
 #pragma once
 
 #include <string>
@@ -17,17 +18,20 @@ namespace temper {
 /// "llama, 4 layers x 256, 4 heads, vocabulary 256: 3.21M weights".
 std::string describe_model(const TransformerConfig& config);
 
-/// The vocabulary that the data will have, without reading them: of the model's folder if there is one, else as configured.
+/// The vocabulary that the data will have, without reading them: of the model's folder if there is
+/// one, else as configured.
 int64_t planned_vocab(const DataConfig& data, const ModelConfig& model);
 
-void print_train_plan(const std::string& ini, const Machine& machine, int ranks, const TransformerConfig& model,
-                      const TrainConfig& train);
+void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
+                      const TransformerConfig& model, const TrainConfig& train);
 
-void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement, const TransformerConfig& teacher_shape,
-                        const TransformerConfig& student_shape, const TeacherConfig& teacher, const TrainConfig& train,
-                        const RunConfig& run);
+void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement,
+                        const TransformerConfig& teacher_shape,
+                        const TransformerConfig& student_shape, const TeacherConfig& teacher,
+                        const TrainConfig& train, const RunConfig& run);
 
-void print_held_out_plan(const std::string& ini, const Machine& machine, const TransformerConfig& model, int64_t seq,
+void print_held_out_plan(const std::string& ini, const Machine& machine,
+                         const TransformerConfig& model, int64_t seq,
                          const EvaluationConfig& evaluation);
 
 }  // namespace temper

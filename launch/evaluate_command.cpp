@@ -1,4 +1,5 @@
-// temper evaluate and temper calibrate: one model on held-out data, the rows shared out over all ranks.
+// temper evaluate and temper calibrate: one model on held-out data, the rows shared out over all
+// ranks.
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -25,7 +26,8 @@ class HeldOutCommand : public Command {
     run_.add_options(options, /*folder=*/false);
     data_.add_options(options);
     model_.add_options(options);
-    options.add_options()("train.seq", po::value<int64_t>(&seq_)->default_value(seq_)->value_name("N"),
+    options.add_options()("train.seq",
+                          po::value<int64_t>(&seq_)->default_value(seq_)->value_name("N"),
                           "tokens per sequence, as in training");
     evaluation_.add_options(options);
   }
@@ -35,10 +37,13 @@ class HeldOutCommand : public Command {
     data_.validate();
     evaluation_.validate();
     TORCH_CHECK_VALUE(seq_ >= 1, "--train.seq is ", seq_, ": give a whole number of at least 1");
-    TORCH_CHECK_VALUE(!model_.path.empty(), "--model.path is missing: name the Hugging Face folder of the model to ", name());
-    TORCH_CHECK_VALUE(data_.source != "text" || data_.tokenizer != "sentencepiece",
-                      "--data.tokenizer sentencepiece would train a new tokenizer: name the model's own (", model_.path,
-                      "/tokenizer.model)");
+    TORCH_CHECK_VALUE(!model_.path.empty(),
+                      "--model.path is missing: name the Hugging Face folder of the model to ",
+                      name());
+    TORCH_CHECK_VALUE(
+        data_.source != "text" || data_.tokenizer != "sentencepiece",
+        "--data.tokenizer sentencepiece would train a new tokenizer: name the model's own (",
+        model_.path, "/tokenizer.model)");
   }
 
   void run(const Invocation& invocation) override {
@@ -47,7 +52,8 @@ class HeldOutCommand : public Command {
     if (invocation.dry_run) {
       agree(world, [&] {
         const TransformerConfig shape = read_model_config(model_.path);
-        if (world.rank() == 0) print_held_out_plan(invocation.ini, machine, shape, seq_, evaluation_);
+        if (world.rank() == 0)
+          print_held_out_plan(invocation.ini, machine, shape, seq_, evaluation_);
       });
       return;
     }
@@ -66,7 +72,8 @@ class HeldOutCommand : public Command {
   }
 
  protected:
-  virtual void measure(const Invocation& invocation, const Transformer& model, const Corpus& corpus) = 0;
+  virtual void measure(const Invocation& invocation, const Transformer& model,
+                       const Corpus& corpus) = 0;
 
   HeldOut held_out(const Corpus& corpus, Part part) const {
     return {&corpus, part, seq_, evaluation_.max_tokens, evaluation_.micro_batch};
@@ -82,27 +89,35 @@ class HeldOutCommand : public Command {
 class EvaluateCommand : public HeldOutCommand {
  public:
   std::string name() const override { return "evaluate"; }
-  std::string summary() const override { return "loss, perplexity, accuracy and calibration of a model on held-out data"; }
+  std::string summary() const override {
+    return "loss, perplexity, accuracy and calibration of a model on held-out data";
+  }
 
   void add_options(po::options_description& options) override {
     HeldOutCommand::add_options(options);
     auto add = options.add_options();
-    add("evaluate.part", po::value<std::string>(&part_)->default_value(part_)->value_name("test|fit"), "held-out part to use");
-    add("evaluate.temperature", po::value<double>(&temperature_)->default_value(temperature_)->value_name("T"),
+    add("evaluate.part",
+        po::value<std::string>(&part_)->default_value(part_)->value_name("test|fit"),
+        "held-out part to use");
+    add("evaluate.temperature",
+        po::value<double>(&temperature_)->default_value(temperature_)->value_name("T"),
         "logits are divided by T (a calibrated model's T stands in its generation_config.json)");
     add("dump-logits", po::value<std::string>(&dump_)->default_value(dump_)->value_name("FILE"),
-        "also write the first batch to this safetensors file: tokens (B, S) int64, logits (B, S, V) fp32, not tempered");
+        "also write the first batch to this safetensors file: tokens (B, S) int64, logits (B, S, "
+        "V) fp32, not tempered");
   }
 
   void validate() const override {
     HeldOutCommand::validate();
-    TORCH_CHECK_VALUE(part_ == "test" || part_ == "fit", "--evaluate.part is '", part_, "': give test or fit");
-    TORCH_CHECK_VALUE(std::isfinite(temperature_) && temperature_ > 0, "--evaluate.temperature is ", temperature_,
-                      ": a temperature must be a finite number above 0");
+    TORCH_CHECK_VALUE(part_ == "test" || part_ == "fit", "--evaluate.part is '", part_,
+                      "': give test or fit");
+    TORCH_CHECK_VALUE(std::isfinite(temperature_) && temperature_ > 0, "--evaluate.temperature is ",
+                      temperature_, ": a temperature must be a finite number above 0");
   }
 
  protected:
-  void measure(const Invocation& invocation, const Transformer& model, const Corpus& corpus) override {
+  void measure(const Invocation& invocation, const Transformer& model,
+               const Corpus& corpus) override {
     const Communicator& world = invocation.world;
     const HeldOut data = held_out(corpus, part_ == "fit" ? Part::kFit : Part::kTest);
     agree(world, [&] {
@@ -118,7 +133,8 @@ class EvaluateCommand : public HeldOutCommand {
       std::printf("%s\n", json.dump().c_str());
       return;
     }
-    std::printf("%s part, %lld tokens; NLL in nats per token\n\n%s", part_.c_str(), static_cast<long long>(metrics.tokens),
+    std::printf("%s part, %lld tokens; NLL in nats per token\n\n%s", part_.c_str(),
+                static_cast<long long>(metrics.tokens),
                 metrics_table({{"model", metrics}}).c_str());
     if (floor) std::printf("%-24s %9.4f\n", "entropy floor", *floor);
   }
@@ -127,11 +143,13 @@ class EvaluateCommand : public HeldOutCommand {
   void dump_logits(const Transformer& model, const HeldOut& data) const {
     const at::NoGradGuard no_grad;
     const int64_t rows = std::min(data.micro_batch, data.rows());
-    const at::Tensor tokens = data.corpus->read(data.part, 0, 0, rows, data.seq).tokens;      // (B, S)
+    const at::Tensor tokens = data.corpus->read(data.part, 0, 0, rows, data.seq).tokens;  // (B, S)
     const at::ScalarType compute = run_.compute();
-    const at::Tensor hidden = model.hidden(tokens.to(model.flat_weights().device()), compute);  // (B, S, C)
-    const at::Tensor logits = at::linear(hidden, model.head().detach().to(compute));            // (B, S, V)
-    write_safetensors(dump_, {{"tokens", tokens.contiguous()}, {"logits", logits.to(at::kFloat).cpu().contiguous()}});
+    const at::Tensor hidden =
+        model.hidden(tokens.to(model.flat_weights().device()), compute);              // (B, S, C)
+    const at::Tensor logits = at::linear(hidden, model.head().detach().to(compute));  // (B, S, V)
+    write_safetensors(dump_, {{"tokens", tokens.contiguous()},
+                              {"logits", logits.to(at::kFloat).cpu().contiguous()}});
   }
 
   std::string part_ = "test";
@@ -146,20 +164,26 @@ class CalibrateCommand : public HeldOutCommand {
 
   void add_options(po::options_description& options) override {
     HeldOutCommand::add_options(options);
-    options.add_options()("calibrate.write", po::value<bool>(&write_)->default_value(write_)->value_name("true|false"),
+    options.add_options()("calibrate.write",
+                          po::value<bool>(&write_)->default_value(write_)->value_name("true|false"),
                           "write the temperature into the model's generation_config.json");
   }
 
  protected:
-  void measure(const Invocation& invocation, const Transformer& model, const Corpus& corpus) override {
+  void measure(const Invocation& invocation, const Transformer& model,
+               const Corpus& corpus) override {
     const Communicator& world = invocation.world;
-    const ModelResult result = judge(model, "model", 0, corpus, seq_, evaluation_, run_.compute(), world);
+    const ModelResult result =
+        judge(model, "model", 0, corpus, seq_, evaluation_, run_.compute(), world);
     agree(world, [&] {
       if (world.rank() == 0 && write_) write_generation_config(model_.path, result.fit.temperature);
     });
     if (world.rank() != 0) return;
     if (result.fit.undetermined) {
-      say(format("warning: these data do not determine the temperature (%.4g is as far as the search went)", result.fit.temperature));
+      say(
+          format("warning: these data do not determine the temperature (%.4g is as far as the "
+                 "search went)",
+                 result.fit.temperature));
     }
     if (invocation.json) {
       nlohmann::ordered_json json;
@@ -172,8 +196,9 @@ class CalibrateCommand : public HeldOutCommand {
       std::printf("%s\n", json.dump().c_str());
       return;
     }
-    std::printf("temperature %.6f, fitted on %lld tokens in %d passes\n\n%s", result.fit.temperature,
-                static_cast<long long>(result.fit_before.tokens), result.fit.passes,
+    std::printf("temperature %.6f, fitted on %lld tokens in %d passes\n\n%s",
+                result.fit.temperature, static_cast<long long>(result.fit_before.tokens),
+                result.fit.passes,
                 metrics_table({{"fit part, before", result.fit_before},
                                {"fit part, after", result.fit_after},
                                {"test part, before", result.test_before},

@@ -27,29 +27,38 @@ Machine set_up_machine(const RunConfig& config, const Communicator& world) {
   Machine machine;
   const Communicator node = world.split_node();
 
-  // Ranks with the same set of cores share it; a launcher may also have bound each rank to cores of its own.
+  // Ranks with the same set of cores share it; a launcher may also have bound each rank to cores of
+  // its own.
   const cpu_set_t mine = allowed_cpus();
-  const std::vector<std::string> masks = node.all_gather(std::string(reinterpret_cast<const char*>(&mine), sizeof mine));
-  const auto sharing = std::count(masks.begin(), masks.end(), masks[static_cast<size_t>(node.rank())]);
+  const std::vector<std::string> masks =
+      node.all_gather(std::string(reinterpret_cast<const char*>(&mine), sizeof mine));
+  const auto sharing =
+      std::count(masks.begin(), masks.end(), masks[static_cast<size_t>(node.rank())]);
   const int cores = CPU_COUNT(&mine);
-  machine.threads = config.threads > 0 ? static_cast<int>(config.threads) : std::max(1, cores / static_cast<int>(sharing));
+  machine.threads = config.threads > 0 ? static_cast<int>(config.threads)
+                                       : std::max(1, cores / static_cast<int>(sharing));
   const long online = sysconf(_SC_NPROCESSORS_ONLN);
-  if (config.threads == 0 && node.size() < online && cores * node.size() < online && world.size() > 1) {
-    machine.note = "the launcher bound each rank to " + std::to_string(cores) + " of " + std::to_string(online) +
-                   " cores; 'mpirun --bind-to none' lets temper use all";
+  if (config.threads == 0 && node.size() < online && cores * node.size() < online &&
+      world.size() > 1) {
+    machine.note = "the launcher bound each rank to " + std::to_string(cores) + " of " +
+                   std::to_string(online) + " cores; 'mpirun --bind-to none' lets temper use all";
   }
   at::set_num_threads(machine.threads);
   at::set_num_interop_threads(1);
 
   const int gpus = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
   agree(world, [&] {
-    TORCH_CHECK_VALUE(config.device != "cuda" || gpus > 0,
-                      "--run.device is cuda, but no GPU is visible to this build (CUDA programs come from the preset 'cuda', "
-                      "and CUDA_VISIBLE_DEVICES must not hide the GPU); --run.device cpu runs without one");
+    TORCH_CHECK_VALUE(
+        config.device != "cuda" || gpus > 0,
+        "--run.device is cuda, but no GPU is visible to this build (CUDA programs come from the "
+        "preset 'cuda', "
+        "and CUDA_VISIBLE_DEVICES must not hide the GPU); --run.device cpu runs without one");
   });
-  if (gpus > 0 && config.device != "cpu") machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(node.rank() % gpus));
+  if (gpus > 0 && config.device != "cpu")
+    machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(node.rank() % gpus));
 
-  const int leader = static_cast<int>(node.all_reduce(static_cast<int64_t>(world.rank()), Reduce::kMin));
+  const int leader =
+      static_cast<int>(node.all_reduce(static_cast<int64_t>(world.rank()), Reduce::kMin));
   std::vector<std::string> leaders = world.all_gather(std::to_string(leader));
   std::vector<std::string> seen;
   for (const std::string& each : leaders) {

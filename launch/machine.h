@@ -14,12 +14,13 @@ namespace temper {
 struct Machine {
   at::Device device = at::kCPU;
   int threads = 1;
-  std::string note;  ///< a hint for a person, or empty
+  std::string note;               ///< a hint for a person, or empty
   std::vector<int> node_of_rank;  ///< of every world rank, nodes numbered by first appearance
 };
 
-/// Sets LibTorch's threads and picks the device. The local rank comes from the shared-memory communicator, never from a
-/// launcher's environment. Throws AgreedError where --run.device cuda finds no GPU. Collective.
+/// Sets LibTorch's threads and picks the device. The local rank comes from the shared-memory
+/// communicator, never from a launcher's environment. Throws AgreedError where --run.device cuda
+/// finds no GPU. Collective.
 Machine set_up_machine(const RunConfig& config, const Communicator& world);
 
 }  // namespace temper

@@ -35,27 +35,34 @@ void refuse_negative_unsigned(const po::option& option, const po::options_descri
   if (known == nullptr || option.value.empty() || option.value.front().substr(0, 1) != "-") return;
   boost::any value;
   if (!known->semantic()->apply_default(value) || value.type() != typeid(uint64_t)) return;
-  TORCH_CHECK_VALUE(false, "--", option.string_key, " is '", option.value.front(), "': give a whole number of at least 0");
+  TORCH_CHECK_VALUE(false, "--", option.string_key, " is '", option.value.front(),
+                    "': give a whole number of at least 0");
 }
 
-po::variables_map read_options(const std::string& command, const std::vector<std::string>& arguments,
-                               const po::options_description& own, const po::options_description& all) {
+po::variables_map read_options(const std::string& command,
+                               const std::vector<std::string>& arguments,
+                               const po::options_description& own,
+                               const po::options_description& all) {
   po::variables_map values;
   try {
-    const int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent |
+    const int style = po::command_line_style::allow_long |
+                      po::command_line_style::long_allow_adjacent |
                       po::command_line_style::long_allow_next;
     const po::parsed_options line =
         po::command_line_parser(arguments).options(own).style(style).allow_unregistered().run();
     for (const po::option& option : line.options) {
-      const std::string raw = option.original_tokens.empty() ? option.string_key : option.original_tokens.front();
-      TORCH_CHECK_VALUE(option.position_key < 0, "unexpected argument '", raw, "': options are written --section.key value");
+      const std::string raw =
+          option.original_tokens.empty() ? option.string_key : option.original_tokens.front();
+      TORCH_CHECK_VALUE(option.position_key < 0, "unexpected argument '", raw,
+                        "': options are written --section.key value");
       if (option.unregistered) {
         std::string name = raw.substr(0, raw.find('='));
         name.erase(0, name.find_first_not_of('-'));
-        TORCH_CHECK_VALUE(!knows(all, name), "--", name, " is no option of 'temper ", command, "', only of another command; see 'temper ",
-                          command, " --help'");
-        TORCH_CHECK_VALUE(false, "unknown option --", name, ": did you mean --", nearest_name(name, names_of(own)),
-                          "? 'temper ", command, " --help' lists all");
+        TORCH_CHECK_VALUE(!knows(all, name), "--", name, " is no option of 'temper ", command,
+                          "', only of another command; see 'temper ", command, " --help'");
+        TORCH_CHECK_VALUE(false, "unknown option --", name, ": did you mean --",
+                          nearest_name(name, names_of(own)), "? 'temper ", command,
+                          " --help' lists all");
       }
       refuse_negative_unsigned(option, own);
     }
@@ -66,16 +73,19 @@ po::variables_map read_options(const std::string& command, const std::vector<std
       if (!path.empty()) {
         std::ifstream file(path);
         std::stringstream text;
-        TORCH_CHECK_VALUE(file && text << file.rdbuf(), "--config ", path, ": cannot read this file");
+        TORCH_CHECK_VALUE(file && text << file.rdbuf(), "--config ", path,
+                          ": cannot read this file");
         po::parsed_options parsed(&own);
         try {
           parsed = po::parse_config_file(text, own, /*allow_unregistered=*/true);
         } catch (const po::error& error) {
-          TORCH_CHECK_VALUE(false, path, ": ", error.what(), "; lines are [section], key = value, or # comment");
+          TORCH_CHECK_VALUE(false, path, ": ", error.what(),
+                            "; lines are [section], key = value, or # comment");
         }
         for (const po::option& option : parsed.options) {
-          TORCH_CHECK_VALUE(!option.unregistered || knows(all, option.string_key), path, ": unknown key ", option.string_key,
-                            ": did you mean ", nearest_name(option.string_key, names_of(own)), "?");
+          TORCH_CHECK_VALUE(!option.unregistered || knows(all, option.string_key), path,
+                            ": unknown key ", option.string_key, ": did you mean ",
+                            nearest_name(option.string_key, names_of(own)), "?");
           refuse_negative_unsigned(option, own);
         }
         std::erase_if(parsed.options, [](const po::option& option) { return option.unregistered; });
@@ -86,7 +96,8 @@ po::variables_map read_options(const std::string& command, const std::vector<std
     std::string name = error.get_option_name();
     name.erase(0, std::min(name.find_first_not_of('-'), name.size()));
     const auto* known = own.find_nothrow(name, false);
-    TORCH_CHECK_VALUE(false, error.what(), known != nullptr ? ": " + known->description() : std::string());
+    TORCH_CHECK_VALUE(false, error.what(),
+                      known != nullptr ? ": " + known->description() : std::string());
   } catch (const po::error& error) {
     TORCH_CHECK_VALUE(false, error.what(), "; see 'temper ", command, " --help'");
   }
@@ -127,9 +138,10 @@ std::string nearest_name(const std::string& name, const std::vector<std::string>
     return row.back();
   };
   TORCH_INTERNAL_ASSERT(!known.empty());
-  return *std::min_element(known.begin(), known.end(), [&](const std::string& a, const std::string& b) {
-    return distance(name, a) < distance(name, b);
-  });
+  return *std::min_element(known.begin(), known.end(),
+                           [&](const std::string& a, const std::string& b) {
+                             return distance(name, a) < distance(name, b);
+                           });
 }
 
 void parse_options(const std::string& command, const std::vector<std::string>& arguments,
@@ -146,12 +158,14 @@ std::string resolved_ini(const std::string& command, const std::vector<std::stri
   std::vector<std::string> sections;
   for (const std::string& name : names_of(own)) {
     const std::string section = name.substr(0, name.find('.'));
-    if (section != name && std::find(sections.begin(), sections.end(), section) == sections.end()) sections.push_back(section);
+    if (section != name && std::find(sections.begin(), sections.end(), section) == sections.end())
+      sections.push_back(section);
   }
   for (const std::string& section : sections) {
     ini << "\n[" << section << "]\n";
     for (const std::string& name : names_of(own)) {
-      if (name.rfind(section + ".", 0) == 0) ini << name.substr(section.size() + 1) << " = " << text_of(values[name].value()) << '\n';
+      if (name.rfind(section + ".", 0) == 0)
+        ini << name.substr(section.size() + 1) << " = " << text_of(values[name].value()) << '\n';
     }
   }
   return ini.str();

@@ -1,5 +1,5 @@
-// Options from the command line and from an INI file: the command line over the file over the defaults. What nobody declared is
-// refused, with the nearest name that exists.
+// Options from the command line and from an INI file: the command line over the file over the
+// defaults. What nobody declared is refused, with the nearest name that exists.
 #pragma once
 
 #include <boost/program_options/options_description.hpp>
@@ -8,16 +8,17 @@
 
 namespace temper {
 
-/// Reads `arguments` (without program and command) into the variables that `own` is bound to. `--config FILE.ini` names a file;
-/// sections and keys there are the options' names (`[train]` `steps = 100`). A key of the file that only another command
-/// knows (`all`) is passed over, so that the configuration of a run serves every command.
-/// Throws c10::ValueError naming the option or the file, the value and the remedy.
+/// Reads `arguments` (without program and command) into the variables that `own` is bound to.
+/// `--config FILE.ini` names a file; sections and keys there are the options' names (`[train]`
+/// `steps = 100`). A key of the file that only another command knows (`all`) is passed over, so
+/// that the configuration of a run serves every command. Throws c10::ValueError naming the option
+/// or the file, the value and the remedy.
 void parse_options(const std::string& command, const std::vector<std::string>& arguments,
                    const boost::program_options::options_description& own,
                    const boost::program_options::options_description& all);
 
-/// The resolved configuration as an INI file that gives the same run again: every option of `own` that stands in a section, with
-/// the value that its bound variable got from parse_options().
+/// The resolved configuration as an INI file that gives the same run again: every option of `own`
+/// that stands in a section, with the value that its bound variable got from parse_options().
 std::string resolved_ini(const std::string& command, const std::vector<std::string>& arguments,
                          const boost::program_options::options_description& own,
                          const boost::program_options::options_description& all);

@@ -41,8 +41,10 @@ struct GeneralOptions {
     add("help", po::bool_switch(&help), "print this and stop");
     add("config", po::value<std::string>(&config)->value_name("FILE"),
         "INI file with any of the options below; the command line comes first");
-    add("dry-run", po::bool_switch(&dry_run), "print configuration, ranks, memory and token arithmetic, and stop");
-    add("json", po::bool_switch(&json), "one JSON object on standard output, nothing else there (evaluate, calibrate)");
+    add("dry-run", po::bool_switch(&dry_run),
+        "print configuration, ranks, memory and token arithmetic, and stop");
+    add("json", po::bool_switch(&json),
+        "one JSON object on standard output, nothing else there (evaluate, calibrate)");
   }
 };
 
@@ -52,7 +54,8 @@ std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) 
          "usage: temper COMMAND [--config FILE.ini] [--section.key value ...]\n"
          "       mpirun -n RANKS temper COMMAND ...\n\ncommands:\n";
   for (const auto& command : commands) {
-    out << "  " << command->name() << std::string(12 - command->name().size(), ' ') << command->summary() << '\n';
+    out << "  " << command->name() << std::string(12 - command->name().size(), ' ')
+        << command->summary() << '\n';
   }
   out << "\n'temper COMMAND --help' lists its options\n";
   return out.str();
@@ -60,7 +63,8 @@ std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) 
 
 void run_command(const std::vector<std::string>& arguments, const Communicator& world) {
   const std::vector<std::unique_ptr<Command>> commands = all_commands();
-  const bool asks_help = arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" || arguments[0] == "help";
+  const bool asks_help = arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
+                         arguments[0] == "help";
   if (asks_help) {
     if (world.rank() == 0) std::cout << general_help(commands) << std::flush;
     return;
@@ -73,7 +77,8 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
   std::unique_ptr<po::options_description> own;
   GeneralOptions& used = general;
   for (const auto& each : commands) names.push_back(each->name());
-  std::vector<std::unique_ptr<Command>> others = all_commands();  // only to know their options' names
+  std::vector<std::unique_ptr<Command>> others =
+      all_commands();  // only to know their options' names
   for (const auto& each : others) {
     po::options_description theirs;
     each->add_options(theirs);
@@ -83,11 +88,14 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
   }
   std::string ini;
   agree(world, [&] {
-    const auto found = std::find_if(commands.begin(), commands.end(), [&](const auto& each) { return each->name() == arguments[0]; });
-    TORCH_CHECK_VALUE(found != commands.end(), "unknown command '", arguments[0], "': did you mean '",
-                      nearest_name(arguments[0], names), "'? 'temper --help' lists all");
+    const auto found = std::find_if(commands.begin(), commands.end(),
+                                    [&](const auto& each) { return each->name() == arguments[0]; });
+    TORCH_CHECK_VALUE(found != commands.end(), "unknown command '", arguments[0],
+                      "': did you mean '", nearest_name(arguments[0], names),
+                      "'? 'temper --help' lists all");
     command = found->get();
-    own = std::make_unique<po::options_description>("temper " + command->name() + ": " + command->summary(), 110, 60);
+    own = std::make_unique<po::options_description>(
+        "temper " + command->name() + ": " + command->summary(), 110, 60);
     used.add_options(*own);
     command->add_options(*own);
     std::vector<std::string> rest(arguments.begin() + 1, arguments.end());

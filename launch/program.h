@@ -16,7 +16,8 @@ enum ExitCode : int {
   kNumericTrouble = 4,    ///< loss or gradient are no finite numbers
 };
 
-/// Runs `temper ARGUMENTS…` on every rank. Prints errors itself, on one rank where all ranks have the same. Collective.
+/// Runs `temper ARGUMENTS…` on every rank. Prints errors itself, on one rank where all ranks have
+/// the same. Collective.
 int run_program(const std::vector<std::string>& arguments, const Communicator& world);
 
 }  // namespace temper

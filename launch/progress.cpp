@@ -9,7 +9,10 @@
 namespace temper {
 
 Progress::Progress(std::string title, int64_t steps)
-    : title_(std::move(title)), steps_(steps), terminal_(isatty(STDERR_FILENO) != 0), start_(std::chrono::steady_clock::now()) {}
+    : title_(std::move(title)),
+      steps_(steps),
+      terminal_(isatty(STDERR_FILENO) != 0),
+      start_(std::chrono::steady_clock::now()) {}
 
 Progress::~Progress() {
   if (drawn_) std::fputc('\n', stderr);
@@ -17,18 +20,23 @@ Progress::~Progress() {
 
 void Progress::show(int64_t done, const std::string& text, bool line) {
   if (!terminal_ && !line) return;
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  const double elapsed =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   const double left = elapsed / static_cast<double>(done) * static_cast<double>(steps_ - done);
   const int width = static_cast<int>(std::to_string(steps_).size());
-  std::string head = format("%s %*lld/%lld", title_.c_str(), width, static_cast<long long>(done), static_cast<long long>(steps_));
+  std::string head = format("%s %*lld/%lld", title_.c_str(), width, static_cast<long long>(done),
+                            static_cast<long long>(steps_));
   if (!terminal_) {
-    std::fprintf(stderr, "%s  %s  %s left\n", head.c_str(), text.c_str(), duration_text(left).c_str());
+    std::fprintf(stderr, "%s  %s  %s left\n", head.c_str(), text.c_str(),
+                 duration_text(left).c_str());
     return;
   }
   constexpr int kBar = 20;
   const int filled = static_cast<int>(kBar * done / steps_);
-  const std::string bar = std::string(static_cast<size_t>(filled), '#') + std::string(static_cast<size_t>(kBar - filled), '.');
-  std::fprintf(stderr, "\r\033[K%s [%s] %s left  %s", head.c_str(), bar.c_str(), duration_text(left).c_str(), text.c_str());
+  const std::string bar = std::string(static_cast<size_t>(filled), '#') +
+                          std::string(static_cast<size_t>(kBar - filled), '.');
+  std::fprintf(stderr, "\r\033[K%s [%s] %s left  %s", head.c_str(), bar.c_str(),
+               duration_text(left).c_str(), text.c_str());
   std::fflush(stderr);
   drawn_ = true;
 }

@@ -1,5 +1,5 @@
-// What a person sees while a stage runs: one line an interval on rank 0. On a terminal the line is rewritten in place with a
-// bar; elsewhere plain lines follow each other.
+// What a person sees while a stage runs: one line an interval on rank 0. On a terminal the line is
+// rewritten in place with a bar; elsewhere plain lines follow each other.
 #pragma once
 
 #include <chrono>
@@ -15,7 +15,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `done` steps are finished; `text` says how it goes. On a terminal every call redraws; elsewhere only calls with `line` print.
+  /// `done` steps are finished; `text` says how it goes. On a terminal every call redraws;
+  /// elsewhere only calls with `line` print.
   void show(int64_t done, const std::string& text, bool line);
 
  private:

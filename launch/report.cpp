@@ -60,8 +60,8 @@ std::string result_rows(const std::string& name, const std::vector<const ReportR
   using R = const ReportResult&;
   const auto count = static_cast<int>(group.size());
   const double weights = group.front()->parameters;
-  const bool undetermined =
-      std::any_of(group.begin(), group.end(), [](const ReportResult* r) { return r->undetermined; });
+  const bool undetermined = std::any_of(group.begin(), group.end(),
+                                        [](const ReportResult* r) { return r->undetermined; });
   std::string html = "<tbody><tr><th rowspan=\"2\" scope=\"rowgroup\"><b class=\"" +
                      color_of(name) + "\">" + escape_html(name) + "</b>";
   if (count > 1) html += format("<small>%d seeds</small>", count);

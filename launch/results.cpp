@@ -21,7 +21,8 @@ Json to_json(const Metrics& metrics) {
   json["temperature"] = metrics.temperature;
   json["arg_max_changed"] = metrics.arg_max_changed;
   for (const Metrics::Bin& bin : metrics.bins) {
-    json["bins"].push_back({{"tokens", bin.tokens}, {"confidence", bin.confidence}, {"accuracy", bin.accuracy}});
+    json["bins"].push_back(
+        {{"tokens", bin.tokens}, {"confidence", bin.confidence}, {"accuracy", bin.accuracy}});
   }
   return json;
 }
@@ -97,13 +98,16 @@ std::string results_table(const std::vector<ModelResult>& results, double floor)
   std::vector<std::string> names;
   size_t most_seeds = 1;
   for (const ModelResult& result : results) {
-    if (std::find(names.begin(), names.end(), result.name) == names.end()) names.push_back(result.name);
-    const auto same = std::count_if(results.begin(), results.end(), [&](const ModelResult& r) { return r.name == result.name; });
+    if (std::find(names.begin(), names.end(), result.name) == names.end())
+      names.push_back(result.name);
+    const auto same = std::count_if(results.begin(), results.end(),
+                                    [&](const ModelResult& r) { return r.name == result.name; });
     most_seeds = std::max(most_seeds, static_cast<size_t>(same));
   }
   std::string table = format("test part, %lld tokens; NLL in nats per token\n\n",
                              static_cast<long long>(results.front().test_before.tokens));
-  table += format("%-22s %9s | %-19s %7s %7s | %8s %7s %7s\n", "", "weights", "NLL", "ECE", "acc", "NLL", "ECE", "T");
+  table += format("%-22s %9s | %-19s %7s %7s | %8s %7s %7s\n", "", "weights", "NLL", "ECE", "acc",
+                  "NLL", "ECE", "T");
   table += format("%-22s %9s | %-35s | %s\n", "", "", "before calibration", "after calibration");
   table += std::string(96, '-') + '\n';
   for (const std::string& name : names) {
@@ -113,29 +117,37 @@ std::string results_table(const std::vector<ModelResult>& results, double floor)
     }
     const Spread nll = spread(group, [](const ModelResult& r) { return r.test_before.nll; });
     const Spread ece = spread(group, [](const ModelResult& r) { return r.test_before.ece; });
-    const Spread accuracy = spread(group, [](const ModelResult& r) { return r.test_before.accuracy; });
+    const Spread accuracy =
+        spread(group, [](const ModelResult& r) { return r.test_before.accuracy; });
     const Spread after = spread(group, [](const ModelResult& r) { return r.test_after.nll; });
     const Spread ece_after = spread(group, [](const ModelResult& r) { return r.test_after.ece; });
-    const Spread temperature = spread(group, [](const ModelResult& r) { return r.fit.temperature; });
-    const std::string range = group.size() > 1 ? format(" (spread %.4f)", nll.range) : std::string();
+    const Spread temperature =
+        spread(group, [](const ModelResult& r) { return r.fit.temperature; });
+    const std::string range =
+        group.size() > 1 ? format(" (spread %.4f)", nll.range) : std::string();
     table += format("%-22s %9s | %.4f%-13s %6.2f%% %6.2f%% | %8.4f %6.2f%% %7.4f\n", name.c_str(),
-                    count_text(static_cast<double>(group.front()->parameters)).c_str(), nll.mean, range.c_str(), 100 * ece.mean,
-                    100 * accuracy.mean, after.mean, 100 * ece_after.mean, temperature.mean);
+                    count_text(static_cast<double>(group.front()->parameters)).c_str(), nll.mean,
+                    range.c_str(), 100 * ece.mean, 100 * accuracy.mean, after.mean,
+                    100 * ece_after.mean, temperature.mean);
   }
   if (std::isfinite(floor)) {
     table += format("%-22s %9s | %.4f%-13s %7s %7s |\n", "entropy floor", "", floor, "", "", "");
   }
   if (most_seeds > 1) {
-    table += format("\nrows are means over %zu seeds; the spread is the largest NLL minus the smallest\n", most_seeds);
+    table += format(
+        "\nrows are means over %zu seeds; the spread is the largest NLL minus the smallest\n",
+        most_seeds);
   }
   return table;
 }
 
 std::string metrics_table(const std::vector<std::pair<std::string, Metrics>>& rows) {
-  std::string table = format("%-24s %9s %10s %9s %8s %8s %9s %8s\n", "", "NLL", "perplexity", "accuracy", "ECE", "ECE mass", "Brier", "T");
+  std::string table = format("%-24s %9s %10s %9s %8s %8s %9s %8s\n", "", "NLL", "perplexity",
+                             "accuracy", "ECE", "ECE mass", "Brier", "T");
   for (const auto& [name, metrics] : rows) {
-    table += format("%-24s %9.4f %10.3f %8.2f%% %7.2f%% %7.2f%% %9.4f %8.4f\n", name.c_str(), metrics.nll, metrics.perplexity,
-                    100 * metrics.accuracy, 100 * metrics.ece, 100 * metrics.ece_equal_mass, metrics.brier, metrics.temperature);
+    table += format("%-24s %9.4f %10.3f %8.2f%% %7.2f%% %7.2f%% %9.4f %8.4f\n", name.c_str(),
+                    metrics.nll, metrics.perplexity, 100 * metrics.accuracy, 100 * metrics.ece,
+                    100 * metrics.ece_equal_mass, metrics.brier, metrics.temperature);
   }
   return table;
 }

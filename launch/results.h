@@ -10,7 +10,8 @@
 
 namespace temper {
 
-/// A model's way through calibration. The temperature is fitted on the fit part and judged on the test part.
+/// A model's way through calibration. The temperature is fitted on the fit part and judged on the
+/// test part.
 struct ModelResult {
   std::string name;
   uint64_t seed = 0;
@@ -25,8 +26,9 @@ nlohmann::ordered_json to_json(const ModelResult& result);
 /// Reads back what to_json() wrote (a teacher rank's result on its way to rank 0).
 ModelResult result_from_json(const nlohmann::ordered_json& json);
 
-/// The closing table. Results of one name and several seeds make one row, mean ± spread (largest minus smallest) of the NLL.
-/// `floor` is the NLL of the process that wrote the test part, NaN where it is not known.
+/// The closing table. Results of one name and several seeds make one row, mean ± spread (largest
+/// minus smallest) of the NLL. `floor` is the NLL of the process that wrote the test part, NaN
+/// where it is not known.
 std::string results_table(const std::vector<ModelResult>& results, double floor);
 
 /// A table of one model's metrics before and after, for evaluate and calibrate.

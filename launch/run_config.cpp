@@ -11,27 +11,35 @@ void RunConfig::add_options(po::options_description& options, bool folder) {
   if (folder) {
     add("run.dir", po::value<std::string>(&dir)->default_value(dir)->value_name("DIR"),
         "run folder: configuration, metrics, checkpoints, the student (empty: runs/COMMAND-TIME)");
-    add("run.overwrite", po::value<bool>(&overwrite)->default_value(overwrite)->value_name("true|false"),
+    add("run.overwrite",
+        po::value<bool>(&overwrite)->default_value(overwrite)->value_name("true|false"),
         "write into a run folder that already holds a run");
     add("run.seed", po::value<int64_t>(&seed)->default_value(seed)->value_name("N"),
         "seed of initial weights and of the order of the data");
   }
   add("run.threads", po::value<int64_t>(&threads)->default_value(threads)->value_name("N"),
       "threads of each rank (0: the node's cores shared out over its ranks)");
-  add("run.device", po::value<std::string>(&device)->default_value(device)->value_name("auto|cpu|cuda"),
+  add("run.device",
+      po::value<std::string>(&device)->default_value(device)->value_name("auto|cpu|cuda"),
       "where models run; auto: a GPU if one is visible");
-  add("run.precision", po::value<std::string>(&precision)->default_value(precision)->value_name("fp32|bf16"),
-      "matrix products and soft targets on the wire; master weights, softmaxes and the optimizer stay in fp32");
+  add("run.precision",
+      po::value<std::string>(&precision)->default_value(precision)->value_name("fp32|bf16"),
+      "matrix products and soft targets on the wire; master weights, softmaxes and the optimizer "
+      "stay in fp32");
 }
 
 void RunConfig::validate() const {
   TORCH_CHECK_VALUE(seed >= 0, "--run.seed is ", seed, ": give a whole number of at least 0");
-  TORCH_CHECK_VALUE(threads >= 0 && threads <= 4096, "--run.threads is ", threads, ": give 0 (automatic) to 4096");
-  TORCH_CHECK_VALUE(device == "auto" || device == "cpu" || device == "cuda", "--run.device is '", device,
-                    "': give auto, cpu or cuda");
-  TORCH_CHECK_VALUE(precision == "fp32" || precision == "bf16", "--run.precision is '", precision, "': give fp32 or bf16");
+  TORCH_CHECK_VALUE(threads >= 0 && threads <= 4096, "--run.threads is ", threads,
+                    ": give 0 (automatic) to 4096");
+  TORCH_CHECK_VALUE(device == "auto" || device == "cpu" || device == "cuda", "--run.device is '",
+                    device, "': give auto, cpu or cuda");
+  TORCH_CHECK_VALUE(precision == "fp32" || precision == "bf16", "--run.precision is '", precision,
+                    "': give fp32 or bf16");
 }
 
-at::ScalarType RunConfig::compute() const { return precision == "bf16" ? at::kBFloat16 : at::kFloat; }
+at::ScalarType RunConfig::compute() const {
+  return precision == "bf16" ? at::kBFloat16 : at::kFloat;
+}
 
 }  // namespace temper

@@ -10,14 +10,15 @@
 namespace temper {
 
 struct RunConfig {
-  std::string dir;               ///< the run folder; empty: runs/COMMAND-TIME
+  std::string dir;  ///< the run folder; empty: runs/COMMAND-TIME
   bool overwrite = false;
   int64_t seed = 1;
   int64_t threads = 0;
   std::string device = "auto";
   std::string precision = "fp32";
 
-  /// Declares the `run.*` that every command has; `folder` adds those of commands that write a run folder.
+  /// Declares the `run.*` that every command has; `folder` adds those of commands that write a run
+  /// folder.
   void add_options(boost::program_options::options_description& options, bool folder);
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;

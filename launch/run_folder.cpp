@@ -25,7 +25,8 @@ std::string default_dir(const std::string& command) {
   char text[32];
   std::strftime(text, sizeof text, "%Y%m%d-%H%M%S", &local);
   std::string dir = "runs/" + command + "-" + text;
-  for (int n = 2; fs::exists(dir); ++n) dir = "runs/" + command + "-" + text + "-" + std::to_string(n);
+  for (int n = 2; fs::exists(dir); ++n)
+    dir = "runs/" + command + "-" + text + "-" + std::to_string(n);
   return dir;
 }
 
@@ -43,22 +44,25 @@ void write_file(const std::string& path, const std::string& content) {
   TORCH_CHECK(!error, "cannot write ", path, ": ", error.message());
 }
 
-std::string open_run_folder(const RunConfig& config, const std::string& command, const std::string& ini,
-                            const Communicator& world) {
+std::string open_run_folder(const RunConfig& config, const std::string& command,
+                            const std::string& ini, const Communicator& world) {
   std::string dir;
   agree(world, [&] {
     if (world.rank() != 0) return;
     dir = config.dir.empty() ? default_dir(command) : config.dir;
-    TORCH_CHECK_VALUE(config.overwrite || !fs::exists(fs::path(dir) / "config.ini"), "--run.dir ", dir,
+    TORCH_CHECK_VALUE(config.overwrite || !fs::exists(fs::path(dir) / "config.ini"), "--run.dir ",
+                      dir,
                       " holds a run already: name another folder, or give --run.overwrite true");
     std::error_code error;
     fs::create_directories(dir, error);
-    TORCH_CHECK_VALUE(!error && fs::is_directory(dir), "--run.dir ", dir, ": cannot make this folder (",
-                      error ? error.message() : "it is a file", "); name one that you may write to");
+    TORCH_CHECK_VALUE(!error && fs::is_directory(dir), "--run.dir ", dir,
+                      ": cannot make this folder (", error ? error.message() : "it is a file",
+                      "); name one that you may write to");
     try {
       write_file(dir + "/config.ini", ini);
     } catch (const c10::Error& e) {
-      TORCH_CHECK_VALUE(false, "--run.dir ", dir, ": ", e.what_without_backtrace(), "; name a folder that you may write to");
+      TORCH_CHECK_VALUE(false, "--run.dir ", dir, ": ", e.what_without_backtrace(),
+                        "; name a folder that you may write to");
     }
   });
   return world.broadcast(dir, 0);

@@ -10,12 +10,14 @@
 
 namespace temper {
 
-/// Chooses the folder's name if none is given, makes it, and writes config.ini; on world rank 0, the others learn the name. Throws
-/// AgreedError where it cannot be written, or holds a run already and run.overwrite is false. Collective.
-std::string open_run_folder(const RunConfig& config, const std::string& command, const std::string& ini,
-                            const Communicator& world);
+/// Chooses the folder's name if none is given, makes it, and writes config.ini; on world rank 0,
+/// the others learn the name. Throws AgreedError where it cannot be written, or holds a run already
+/// and run.overwrite is false. Collective.
+std::string open_run_folder(const RunConfig& config, const std::string& command,
+                            const std::string& ini, const Communicator& world);
 
-/// Writes a whole file through a temporary name and a rename. Throws c10::Error with path and reason.
+/// Writes a whole file through a temporary name and a rename. Throws c10::Error with path and
+/// reason.
 void write_file(const std::string& path, const std::string& content);
 
 /// metrics.jsonl: one JSON object a line, each line flushed.

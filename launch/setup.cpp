@@ -8,7 +8,8 @@
 
 namespace temper {
 
-std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const std::string& run_dir, const Communicator& world) {
+std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const std::string& run_dir,
+                                               const Communicator& world) {
   std::unique_ptr<Corpus> corpus;
   for (const bool first : {true, false}) {
     agree(world, [&] {
@@ -25,10 +26,13 @@ std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const s
   return corpus;
 }
 
-void check_fit(const TransformerConfig& model, const std::string& section, const Corpus& corpus, int64_t seq) {
-  TORCH_CHECK_VALUE(corpus.vocab() <= model.vocab, "the ", section, "'s vocabulary has ", model.vocab, " ids, the data ",
-                    corpus.vocab(), " (", corpus.describe(), "): use the tokenizer that the model was made with");
-  TORCH_CHECK_VALUE(seq <= model.positions, "--train.seq is ", seq, ", but the ", section, " takes at most ", model.positions,
+void check_fit(const TransformerConfig& model, const std::string& section, const Corpus& corpus,
+               int64_t seq) {
+  TORCH_CHECK_VALUE(corpus.vocab() <= model.vocab, "the ", section, "'s vocabulary has ",
+                    model.vocab, " ids, the data ", corpus.vocab(), " (", corpus.describe(),
+                    "): use the tokenizer that the model was made with");
+  TORCH_CHECK_VALUE(seq <= model.positions, "--train.seq is ", seq, ", but the ", section,
+                    " takes at most ", model.positions,
                     " positions: give a shorter train.seq, or a model with more positions");
 }
 
@@ -36,8 +40,10 @@ void check_parts(const Corpus& corpus, int64_t seq, bool training) {
   for (const Part part : {Part::kTrain, Part::kFit, Part::kTest}) {
     if (part == Part::kTrain && !training) continue;
     const int64_t rows = corpus.rows(part, seq);
-    TORCH_CHECK_VALUE(rows > 0, "the ", part_name(part), " part has no row of --train.seq ", seq, " tokens (", corpus.describe(),
-                      "): give more text, a shorter train.seq, or other --data.fit-share and --data.test-share");
+    TORCH_CHECK_VALUE(
+        rows > 0, "the ", part_name(part), " part has no row of --train.seq ", seq, " tokens (",
+        corpus.describe(),
+        "): give more text, a shorter train.seq, or other --data.fit-share and --data.test-share");
   }
 }
 
@@ -45,13 +51,15 @@ std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Ma
   if (!machine.device.is_cuda() || !nccl_available()) return make_mpi_collectives(comm);
   const Communicator node = comm.split_node();
   const std::vector<std::string> devices = node.all_gather(std::to_string(machine.device.index()));
-  const auto mine = std::count(devices.begin(), devices.end(), devices[static_cast<size_t>(node.rank())]);
+  const auto mine =
+      std::count(devices.begin(), devices.end(), devices[static_cast<size_t>(node.rank())]);
   const bool shared = comm.all_reduce(static_cast<int64_t>(mine), Reduce::kMax) > 1;
   return shared ? make_mpi_collectives(comm) : make_nccl_collectives(comm);
 }
 
-ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed, const Corpus& corpus, int64_t seq,
-                  const EvaluationConfig& config, at::ScalarType compute, const Communicator& comm) {
+ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
+                  const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
+                  at::ScalarType compute, const Communicator& comm) {
   HeldOut data{&corpus, Part::kFit, seq, config.max_tokens, config.micro_batch};
   ModelResult result;
   result.name = name;

@@ -1,4 +1,5 @@
-// What every command does first: open the corpus on all ranks, check that it fits the model, make the seams.
+// What every command does first: open the corpus on all ranks, check that it fits the model, make
+// the seams.
 #pragma once
 
 #include <memory>
@@ -14,12 +15,15 @@
 
 namespace temper {
 
-/// Opens the corpus on every rank: rank 0 first, since it may have to train a tokenizer. Throws AgreedError where a rank cannot, or
-/// where the ranks see different data. Collective.
-std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const std::string& run_dir, const Communicator& world);
+/// Opens the corpus on every rank: rank 0 first, since it may have to train a tokenizer. Throws
+/// AgreedError where a rank cannot, or where the ranks see different data. Collective.
+std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const std::string& run_dir,
+                                               const Communicator& world);
 
-/// Throws c10::ValueError if the corpus holds ids that the model does not know, or rows longer than the model's positions.
-void check_fit(const TransformerConfig& model, const std::string& section, const Corpus& corpus, int64_t seq);
+/// Throws c10::ValueError if the corpus holds ids that the model does not know, or rows longer than
+/// the model's positions.
+void check_fit(const TransformerConfig& model, const std::string& section, const Corpus& corpus,
+               int64_t seq);
 
 /// Throws c10::ValueError if a part has no row of `seq` tokens.
 void check_parts(const Corpus& corpus, int64_t seq, bool training);
@@ -27,8 +31,10 @@ void check_parts(const Corpus& corpus, int64_t seq, bool training);
 /// NCCL where every rank of the node has a GPU of its own, MPI elsewhere. Collective.
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine);
 
-/// Calibrates on the fit part, and measures both held-out parts before and after. Collective over `comm`.
-ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed, const Corpus& corpus, int64_t seq,
-                  const EvaluationConfig& config, at::ScalarType compute, const Communicator& comm);
+/// Calibrates on the fit part, and measures both held-out parts before and after. Collective over
+/// `comm`.
+ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
+                  const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
+                  at::ScalarType compute, const Communicator& comm);
 
 }  // namespace temper

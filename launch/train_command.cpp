@@ -1,4 +1,5 @@
-// temper train: a model on hard labels, data-parallel over all ranks. Makes a teacher, or the baseline of a student.
+// temper train: a model on hard labels, data-parallel over all ranks. Makes a teacher, or the
+// baseline of a student.
 #include <ATen/ATen.h>
 
 #include "comm/agree.h"
@@ -19,7 +20,9 @@ namespace {
 class TrainCommand : public Command {
  public:
   std::string name() const override { return "train"; }
-  std::string summary() const override { return "train or fine-tune a model with hard labels (makes a teacher)"; }
+  std::string summary() const override {
+    return "train or fine-tune a model with hard labels (makes a teacher)";
+  }
 
   void add_options(boost::program_options::options_description& options) override {
     run_.add_options(options, /*folder=*/true);
@@ -42,7 +45,8 @@ class TrainCommand : public Command {
     if (invocation.dry_run) {
       agree(world, [&] {
         const TransformerConfig shape = model_.resolve(planned_vocab(data_, model_));
-        if (world.rank() == 0) print_train_plan(invocation.ini, machine, world.size(), shape, train_);
+        if (world.rank() == 0)
+          print_train_plan(invocation.ini, machine, world.size(), shape, train_);
       });
       return;
     }
@@ -81,16 +85,18 @@ class TrainCommand : public Command {
     const TrainingSummary summary = run_training(*model, stage, *collectives);
     if (speaks) save_model(*model, dir + "/model", std::nullopt, corpus->tokenizer_file());
 
-    const ModelResult result = judge(*model, "model", stage.seed, *corpus, train_.seq, evaluation_, run_.compute(), world);
-    const std::optional<double> floor =
-        floor_nll({corpus.get(), Part::kTest, train_.seq, evaluation_.max_tokens, evaluation_.micro_batch}, world);
+    const ModelResult result =
+        judge(*model, "model", stage.seed, *corpus, train_.seq, evaluation_, run_.compute(), world);
+    const std::optional<double> floor = floor_nll(
+        {corpus.get(), Part::kTest, train_.seq, evaluation_.max_tokens, evaluation_.micro_batch},
+        world);
     if (!speaks) return;
     nlohmann::ordered_json json = to_json(result);
     if (floor) json["entropy_floor"] = *floor;
     json["seconds"] = summary.seconds;
     json["tokens_per_s"] = summary.tokens_per_second;
     write_file(dir + "/summary.json", json.dump(2) + "\n");
-  write_report(dir);
+    write_report(dir);
     std::fputs(("\n" + results_table({result}, floor.value_or(NAN))).c_str(), stdout);
     std::printf("\nmodel: %s/model\n", dir.c_str());
   }

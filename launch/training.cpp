@@ -12,21 +12,26 @@
 
 namespace temper {
 
-TrainingSummary run_training(Transformer& model, const TrainingStage& stage, Collectives& collectives) {
+TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
+                             Collectives& collectives) {
   const bool logs = collectives.rank() == 0;
-  TrainingStep step(model, *stage.corpus, stage.train, stage.loss, stage.compute, stage.seed, collectives, stage.source);
+  TrainingStep step(model, *stage.corpus, stage.train, stage.loss, stage.compute, stage.seed,
+                    collectives, stage.source);
   if (logs && !stage.gradient_path.empty()) {
     step.on_gradient = [&](int64_t number, const at::Tensor& gradient) {
       if (number != 0) return;
       std::vector<std::pair<std::string, at::Tensor>> named;
       for (const Parameter& parameter : model.parameters()) {
         named.emplace_back(parameter.name,
-                           gradient.narrow(0, parameter.offset, parameter.value.numel()).view(parameter.value.sizes()).cpu());
+                           gradient.narrow(0, parameter.offset, parameter.value.numel())
+                               .view(parameter.value.sizes())
+                               .cpu());
       }
       write_safetensors(stage.gradient_path, named);
     };
   }
-  MetricsFile metrics = logs && !stage.metrics_path.empty() ? MetricsFile(stage.metrics_path) : MetricsFile();
+  MetricsFile metrics =
+      logs && !stage.metrics_path.empty() ? MetricsFile(stage.metrics_path) : MetricsFile();
   std::optional<Progress> progress;
   if (logs) progress.emplace(stage.title, stage.train.steps);
 
@@ -37,10 +42,12 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage, Col
     const StepResult result = step.run(number);
     const bool last = number + 1 == stage.train.steps;
     if (logs) {
-      const TeacherReport teachers = stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
+      const TeacherReport teachers =
+          stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
       const double step_tokens = static_cast<double>(std::max<int64_t>(1, result.tokens));
       const double wait_teacher = result.wait_seconds / result.seconds;
-      const double wait_student = teachers.seconds > 0 ? teachers.wait_seconds / teachers.seconds : 0;
+      const double wait_student =
+          teachers.seconds > 0 ? teachers.wait_seconds / teachers.seconds : 0;
       seconds += result.seconds;
       tokens += static_cast<double>(result.tokens);
       bytes += static_cast<double>(result.bytes);
@@ -61,17 +68,23 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage, Col
       line["wait_student"] = wait_student;
       line["bytes_per_token"] = static_cast<double>(result.bytes) / step_tokens;
       metrics.write(line);
-      const std::string parts = stage.source != nullptr ? format(" (kl %.4f, ce %.4f)", result.kl, result.ce) : std::string();
+      const std::string parts = stage.source != nullptr
+                                    ? format(" (kl %.4f, ce %.4f)", result.kl, result.ce)
+                                    : std::string();
       const std::string waits = stage.teacher_reports
-                                    ? format("  waited for teacher %2.0f%%, for student %2.0f%%", 100 * wait_teacher, 100 * wait_student)
+                                    ? format("  waited for teacher %2.0f%%, for student %2.0f%%",
+                                             100 * wait_teacher, 100 * wait_student)
                                     : std::string();
       progress->show(number + 1,
-                     format("loss %.4f%s  grad %.3f  lr %.2e  %s tok/s%s", result.loss, parts.c_str(), result.grad_norm,
-                            result.lr, count_text(step_tokens / result.seconds).c_str(), waits.c_str()),
+                     format("loss %.4f%s  grad %.3f  lr %.2e  %s tok/s%s", result.loss,
+                            parts.c_str(), result.grad_norm, result.lr,
+                            count_text(step_tokens / result.seconds).c_str(), waits.c_str()),
                      last || number == 0 || (number + 1) % stage.train.log_every == 0);
       if (!stage.checkpoint_dir.empty() && stage.train.checkpoint_every > 0 &&
           ((number + 1) % stage.train.checkpoint_every == 0 || last)) {
-        save_model(model, format("%s/step-%08lld", stage.checkpoint_dir.c_str(), static_cast<long long>(number + 1)),
+        save_model(model,
+                   format("%s/step-%08lld", stage.checkpoint_dir.c_str(),
+                          static_cast<long long>(number + 1)),
                    std::nullopt, stage.tokenizer_file);
       }
     }

@@ -1,5 +1,5 @@
-// One stage of training from first to last step, with its log: a teacher on hard labels, a student on soft targets, a student on
-// hard labels alone.
+// One stage of training from first to last step, with its log: a teacher on hard labels, a student
+// on soft targets, a student on hard labels alone.
 #pragma once
 
 #include <functional>
@@ -14,18 +14,20 @@
 namespace temper {
 
 struct TrainingStage {
-  std::string title;                    ///< in front of each line on the screen
+  std::string title;  ///< in front of each line on the screen
   TrainConfig train;
   LossConfig loss;
   at::ScalarType compute = at::kFloat;
-  uint64_t seed = 1;                    ///< of the data's order
+  uint64_t seed = 1;  ///< of the data's order
   const Corpus* corpus = nullptr;
-  SoftTargetSource* source = nullptr;   ///< null: hard labels
-  std::string metrics_path;             ///< written by rank 0; empty: none
-  std::string checkpoint_dir;           ///< checkpoints go to DIR/step-N
-  std::string tokenizer_file;           ///< copied into each checkpoint
-  std::string gradient_path;            ///< the first step's gradient goes there as safetensors (for checks); empty: no
-  std::function<TeacherReport()> teacher_reports;  ///< called on rank 0 once a step; empty: colocated or hard labels
+  SoftTargetSource* source = nullptr;  ///< null: hard labels
+  std::string metrics_path;            ///< written by rank 0; empty: none
+  std::string checkpoint_dir;          ///< checkpoints go to DIR/step-N
+  std::string tokenizer_file;          ///< copied into each checkpoint
+  std::string gradient_path;  ///< the first step's gradient goes there as safetensors (for checks);
+                              ///< empty: no
+  std::function<TeacherReport()>
+      teacher_reports;  ///< called on rank 0 once a step; empty: colocated or hard labels
 };
 
 struct TrainingSummary {
@@ -38,6 +40,7 @@ struct TrainingSummary {
 };
 
 /// Trains `model` in place. Collective over `collectives`; rank 0 logs.
-TrainingSummary run_training(Transformer& model, const TrainingStage& stage, Collectives& collectives);
+TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
+                             Collectives& collectives);
 
 }  // namespace temper

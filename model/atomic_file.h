@@ -1,5 +1,6 @@
-// A file that appears whole or not at all: written under a temporary name in the same folder, synced to the disk, renamed.
-// A reader never sees half a checkpoint, and an old one survives a failed write.
+// A file that appears whole or not at all: written under a temporary name in the same folder,
+// synced to the disk, renamed. A reader never sees half a checkpoint, and an old one survives a
+// failed write.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +20,8 @@ class AtomicFile {
   /// Appends. Throws c10::Error naming path, bytes and reason.
   void write(const void* data, size_t bytes);
 
-  /// Syncs, closes, renames to `path` and syncs the folder. Throws c10::Error naming path and reason.
+  /// Syncs, closes, renames to `path` and syncs the folder. Throws c10::Error naming path and
+  /// reason.
   void commit();
 
  private:

@@ -1,4 +1,5 @@
-// Field by field, after transformers' GPT2Config, LlamaConfig, MistralConfig, Qwen2Config and Qwen3Config.
+// Field by field, after transformers' GPT2Config, LlamaConfig, MistralConfig, Qwen2Config and
+// Qwen3Config.
 #include "model/config_json.h"
 
 #include <c10/util/Exception.h>
@@ -11,7 +12,8 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kMaxBytes = 1 << 20;  // real ones take a few kilobytes, with long layer lists some tens
+constexpr int64_t kMaxBytes =
+    1 << 20;  // real ones take a few kilobytes, with long layer lists some tens
 
 // Reads `name` and refuses every value but those that mean what we compute.
 void expect(const JsonFields& fields, const char* name, bool wanted) {
@@ -42,7 +44,8 @@ TransformerConfig read_gpt2(const JsonFields& fields) {
   return config;
 }
 
-// rope_theta beside the other fields with an optional rope_scaling (transformers 4), or both in rope_parameters (5).
+// rope_theta beside the other fields with an optional rope_scaling (transformers 4), or both in
+// rope_parameters (5).
 void read_rope(const JsonFields& fields, const std::string& file, TransformerConfig& config) {
   config.rope_theta = fields.number("rope_theta", 10000.0);
   for (const char* name : {"rope_scaling", "rope_parameters"}) {
@@ -71,15 +74,17 @@ void check_windows(const JsonFields& fields, const TransformerConfig& config) {
   const bool mistral = config.family == Family::kMistral;
   const bool in_use = mistral || fields.boolean("use_sliding_window", false);
   if (mistral && !fields.has("sliding_window")) {
-    TORCH_CHECK_VALUE(fields.is_null("sliding_window") || config.positions <= 4096, fields.file(),
-                      ": sliding_window is missing, which means 4096, and max_position_embeddings is ",
-                      config.positions, "; temper computes no sliding windows: set it to null, or ",
-                      "max_position_embeddings to 4096");
+    TORCH_CHECK_VALUE(
+        fields.is_null("sliding_window") || config.positions <= 4096, fields.file(),
+        ": sliding_window is missing, which means 4096, and max_position_embeddings is ",
+        config.positions, "; temper computes no sliding windows: set it to null, or ",
+        "max_position_embeddings to 4096");
   }
   if (in_use && fields.has("sliding_window") &&
       fields.integer("sliding_window") < config.positions) {
-    fields.refuse("sliding_window", "temper computes no sliding windows: set it to null, or "
-                                    "max_position_embeddings to no more than the window");
+    fields.refuse("sliding_window",
+                  "temper computes no sliding windows: set it to null, or "
+                  "max_position_embeddings to no more than the window");
   }
   for (const std::string& kind : fields.texts("layer_types")) {
     const bool harmless =
@@ -121,7 +126,8 @@ TransformerConfig read_llama(const JsonFields& fields, const std::string& file, 
   if (activation != "silu" && activation != "swish") {
     fields.refuse("hidden_act", "temper computes only silu for the Llama family");
   }
-  // Qwen2 has biases on queries, keys and values whatever this field says; elsewhere it would add one on the output too.
+  // Qwen2 has biases on queries, keys and values whatever this field says; elsewhere it would add
+  // one on the output too.
   if (family != Family::kQwen2) expect(fields, "attention_bias", false);
   expect(fields, "mlp_bias", false);
   read_rope(fields, file, config);
@@ -224,7 +230,8 @@ std::string generation_config_text(double temperature) {
   if (temperature > 0) {
     json["do_sample"] = true;
     json["temperature"] = temperature;
-    // The temperature was fitted to the whole distribution; transformers' default would cut it at the 50 likeliest.
+    // The temperature was fitted to the whole distribution; transformers' default would cut it at
+    // the 50 likeliest.
     json["top_k"] = 0;
     json["top_p"] = 1.0;
   } else {

@@ -132,8 +132,8 @@ void copy_weights(const Weights& weights, const Transformer& model) {
   }
   TORCH_CHECK_VALUE(missing.empty(), weights.where(), ": missing tensors: ", listed(missing),
                     "; config.json asks for them");
-  TORCH_CHECK_VALUE(surplus.empty(), weights.where(), ": tensors that config.json has no use for: ",
-                    listed(surplus));
+  TORCH_CHECK_VALUE(surplus.empty(), weights.where(),
+                    ": tensors that config.json has no use for: ", listed(surplus));
 
   const auto take = [&](const std::string& name, at::IntArrayRef shape) {
     const at::Tensor found = weights.tensor(name);  // (shape as in the file)
@@ -167,7 +167,8 @@ TransformerConfig read_model_config(const std::string& dir) {
 Transformer load_model(const std::string& dir, at::Device device) {
   const TransformerConfig config = read_model_config(dir);
   const Weights weights(dir);
-  // Far too few: refused before memory is taken for them. Smaller differences are named tensor by tensor.
+  // Far too few: refused before memory is taken for them. Smaller differences are named tensor by
+  // tensor.
   TORCH_CHECK_VALUE(config.parameter_count() / 4 <= weights.elements(), weights.where(), ": holds ",
                     weights.elements(), " numbers, but config.json asks for ",
                     config.parameter_count(), "; the two do not belong together");

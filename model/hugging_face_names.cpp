@@ -1,5 +1,5 @@
-// The tensor names of transformers' LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM and
-// GPT2LMHeadModel.
+// The tensor names of transformers' LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM,
+// Qwen3ForCausalLM and GPT2LMHeadModel.
 #include "model/hugging_face_names.h"
 
 #include <string_view>

@@ -1,5 +1,5 @@
-// How our parameters are cut into the tensors of a Hugging Face folder: queries, keys and values apart, gate and up apart,
-// and GPT-2's matrices turned, since its Conv1D keeps them as (in, out).
+// How our parameters are cut into the tensors of a Hugging Face folder: queries, keys and values
+// apart, gate and up apart, and GPT-2's matrices turned, since its Conv1D keeps them as (in, out).
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// Small JSON files from strangers. nlohmann-json alone merges duplicate keys in silence, reads -1 as 2^64 - 1 where an
-// unsigned is asked for, and builds any depth; here those end in one readable line.
+// Small JSON files from strangers. nlohmann-json alone merges duplicate keys in silence, reads -1
+// as 2^64 - 1 where an unsigned is asked for, and builds any depth; here those end in one readable
+// line.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@ namespace temper {
 /// Throws c10::ValueError naming the file and the reason.
 nlohmann::json read_json_file(const std::string& path, int64_t max_bytes);
 
-/// The fields of one JSON object, checked as they are taken. A null counts as missing. Every getter throws c10::ValueError
-/// naming the file, the field, the value and what is wanted.
+/// The fields of one JSON object, checked as they are taken. A null counts as missing. Every getter
+/// throws c10::ValueError naming the file, the field, the value and what is wanted.
 class JsonFields {
  public:
   /// Keeps references: both must outlive this object.

@@ -18,9 +18,10 @@ void ModelConfig::add_options(po::options_description& options) {
                           po::value<Value>(&member)->default_value(member)->value_name(value_name),
                           help.c_str());
   };
-  declare("path", path, "DIR",
-          "a Hugging Face folder (gpt2, llama, mistral, qwen2, qwen3) to start from; its config.json"
-          " then gives the shape and the keys below are not used");
+  declare(
+      "path", path, "DIR",
+      "a Hugging Face folder (gpt2, llama, mistral, qwen2, qwen3) to start from; its config.json"
+      " then gives the shape and the keys below are not used");
   declare("family", family, "NAME",
           "gpt2 (learned positions, LayerNorm, GELU), or llama, mistral, qwen2, qwen3 (RoPE,"
           " RMSNorm, SwiGLU)");
@@ -86,7 +87,8 @@ TransformerConfig ModelConfig::resolve(int64_t vocab) const {
   if (ffn_width > 0) {
     shape.ffn_width = ffn_width;
   } else {
-    // Three matrices of 8/3·C hold as many weights as two of 4·C. The cap keeps the product in range; validate() refuses it.
+    // Three matrices of 8/3·C hold as many weights as two of 4·C. The cap keeps the product in
+    // range; validate() refuses it.
     const int64_t base = std::min<int64_t>(width, int64_t{1} << 32);
     shape.ffn_width = gpt2 ? 4 * base : ((8 * base + 2) / 3 + 63) / 64 * 64;
   }

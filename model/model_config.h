@@ -9,24 +9,26 @@
 namespace temper {
 
 struct ModelConfig {
-  std::string section;            ///< model, teacher or student: the prefix of the options and of messages
-  std::string path;               ///< a Hugging Face folder; empty: the shape below with random weights
+  std::string section;  ///< model, teacher or student: the prefix of the options and of messages
+  std::string path;     ///< a Hugging Face folder; empty: the shape below with random weights
   std::string family = "llama";
   int64_t layers = 2;
   int64_t width = 128;
   int64_t heads = 4;
-  int64_t kv_heads = 0;           ///< 0: as many as heads
-  int64_t ffn_width = 0;          ///< 0: 4·width for gpt2, 8/3·width rounded up to a multiple of 64 for the others
+  int64_t kv_heads = 0;  ///< 0: as many as heads
+  int64_t ffn_width =
+      0;  ///< 0: 4·width for gpt2, 8/3·width rounded up to a multiple of 64 for the others
   int64_t positions = 1024;
   bool tied_head = true;
 
   explicit ModelConfig(std::string section_name) : section(std::move(section_name)) {}
 
-  /// Declares `<section>.path`, `.family`, `.layers`, `.width`, `.heads`, `.kv-heads`, `.ffn-width`, `.positions`, `.tied-head`.
+  /// Declares `<section>.path`, `.family`, `.layers`, `.width`, `.heads`, `.kv-heads`,
+  /// `.ffn-width`, `.positions`, `.tied-head`.
   void add_options(boost::program_options::options_description& options);
 
-  /// The shape that these options give for a vocabulary, validated; from `path`'s config.json where there is one.
-  /// Throws c10::ValueError naming option or file, value and remedy.
+  /// The shape that these options give for a vocabulary, validated; from `path`'s config.json where
+  /// there is one. Throws c10::ValueError naming option or file, value and remedy.
   TransformerConfig resolve(int64_t vocab) const;
 };
 

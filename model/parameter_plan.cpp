@@ -48,17 +48,15 @@ ParameterPlan::ParameterPlan(const TransformerConfig& config) {
       }
       layer.out = add(prefix + "self_attn.o_proj.weight", {width, queries}, Init::kResidual);
       layer.norm2 = add(prefix + "post_attention_layernorm.weight", {width}, Init::kOne);
-      layer.up = add(prefix + "mlp.gate_up_proj.weight", {2 * config.ffn_width, width},
-                     Init::kNormal);
-      layer.down = add(prefix + "mlp.down_proj.weight", {width, config.ffn_width},
-                       Init::kResidual);
+      layer.up =
+          add(prefix + "mlp.gate_up_proj.weight", {2 * config.ffn_width, width}, Init::kNormal);
+      layer.down = add(prefix + "mlp.down_proj.weight", {width, config.ffn_width}, Init::kResidual);
     }
     layers.push_back(layer);
   }
   final_norm = add(root + (gpt2 ? "ln_f.weight" : "norm.weight"), {width}, Init::kOne);
   if (gpt2) final_norm_bias = add(root + "ln_f.bias", {width}, Init::kZero);
-  head = config.tied_head ? embedding
-                          : add("lm_head.weight", {config.vocab, width}, Init::kNormal);
+  head = config.tied_head ? embedding : add("lm_head.weight", {config.vocab, width}, Init::kNormal);
 }
 
 }  // namespace temper

@@ -1,6 +1,7 @@
-// Which weights a transformer has: names, shapes, initialisation, and where each layer finds its own. Products that share
-// their input are one matrix (queries, keys and values; gate and up), so that each costs one matrix product; Hugging Face's
-// separate tensors are row ranges of them (hugging_face_names.h).
+// Which weights a transformer has: names, shapes, initialisation, and where each layer finds its
+// own. Products that share their input are one matrix (queries, keys and values; gate and up), so
+// that each costs one matrix product; Hugging Face's separate tensors are row ranges of them
+// (hugging_face_names.h).
 #pragma once
 
 #include <cstdint>

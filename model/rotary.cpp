@@ -15,7 +15,8 @@ RotaryTable::Angles RotaryTable::angles(int64_t seq, at::ScalarType dtype, at::D
   const bool fits = kept_.cos.defined() && kept_.cos.size(0) >= seq &&
                     kept_.cos.scalar_type() == dtype && kept_.cos.device() == device;
   if (!fits) {
-    // The table outlives this call, which may run in inference mode; tensors made in it could not be saved for backward.
+    // The table outlives this call, which may run in inference mode; tensors made in it could not
+    // be saved for backward.
     const c10::InferenceMode normal_tensors(false);
     const at::NoGradGuard no_grad;
     const int64_t length = std::min(positions_, std::max<int64_t>(2 * seq, 256));

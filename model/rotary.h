@@ -1,5 +1,6 @@
-// From the fused QKV product to what attention takes: heads split, queries and keys normed (Qwen3) and turned by their
-// position (RoPE, arXiv 2104.09864), keys and values repeated for grouped queries.
+// From the fused QKV product to what attention takes: heads split, queries and keys normed (Qwen3)
+// and turned by their position (RoPE, arXiv 2104.09864), keys and values repeated for grouped
+// queries.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,7 +9,8 @@
 
 namespace temper {
 
-/// cos and sin of position · theta^(-2i/D), i < D/2; made on first use and as long as needed, up to `positions`.
+/// cos and sin of position · theta^(-2i/D), i < D/2; made on first use and as long as needed, up to
+/// `positions`.
 class RotaryTable {
  public:
   RotaryTable(int64_t positions, int64_t head_width, double theta);
@@ -18,7 +20,8 @@ class RotaryTable {
     at::Tensor sin;  // (S, D/2)
   };
 
-  /// For the first `seq` positions, in `dtype` (float32, computed as `transformers` computes it, or float64). Thread-safe.
+  /// For the first `seq` positions, in `dtype` (float32, computed as `transformers` computes it, or
+  /// float64). Thread-safe.
   Angles angles(int64_t seq, at::ScalarType dtype, at::Device device);
 
  private:
@@ -30,21 +33,22 @@ class RotaryTable {
 };
 
 struct HeadShape {
-  int64_t sequences = 0;    // B
-  int64_t positions = 0;    // S
-  int64_t heads = 0;        // H
-  int64_t kv_heads = 0;     // divides H
-  int64_t head_width = 0;   // D
-  double norm_eps = 0;      // of the norm of queries and keys, where their weights are given
+  int64_t sequences = 0;   // B
+  int64_t positions = 0;   // S
+  int64_t heads = 0;       // H
+  int64_t kv_heads = 0;    // divides H
+  int64_t head_width = 0;  // D
+  double norm_eps = 0;     // of the norm of queries and keys, where their weights are given
 };
 
 struct AttentionInput {
   at::Tensor query, key, value;  // (B, H, S, D) each
 };
 
-/// qkv (N, (H + 2·kv_heads)·D) -> queries, keys and values; the pairs that RoPE turns are (i, i + D/2), Hugging Face's
-/// "rotate half". query_norm and key_norm (D) in at least float32, or undefined: no norm. Keys and values are repeated to
-/// H heads, since LibTorch's fused attention on the CPU takes no groups.
+/// qkv (N, (H + 2·kv_heads)·D) -> queries, keys and values; the pairs that RoPE turns are (i, i +
+/// D/2), Hugging Face's "rotate half". query_norm and key_norm (D) in at least float32, or
+/// undefined: no norm. Keys and values are repeated to H heads, since LibTorch's fused attention on
+/// the CPU takes no groups.
 AttentionInput split_heads(const at::Tensor& qkv, const HeadShape& shape,
                            const RotaryTable::Angles& angles, const at::Tensor& query_norm,
                            const at::Tensor& key_norm);

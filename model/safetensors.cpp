@@ -81,15 +81,14 @@ std::vector<std::string> SafetensorsFile::names() const {
   return all;
 }
 
-bool SafetensorsFile::contains(const std::string& name) const {
-  return entries_.count(name) > 0;
-}
+bool SafetensorsFile::contains(const std::string& name) const { return entries_.count(name) > 0; }
 
 at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   const auto found = entries_.find(name);
   TORCH_CHECK_VALUE(found != entries_.end(), path_, ": holds no tensor named ", name);
   const Entry& entry = found->second;
-  // ATen takes a mutable pointer; the pages are mapped read-only, so a write would fault instead of changing the file.
+  // ATen takes a mutable pointer; the pages are mapped read-only, so a write would fault instead of
+  // changing the file.
   char* const data = const_cast<char*>(mapping_->data) + mapping_->data_begin + entry.begin;
   const auto options = at::TensorOptions().dtype(entry.dtype);
   if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(entry.dtype) != 0) {

@@ -1,5 +1,6 @@
-// Reader and writer of the safetensors format (https://github.com/huggingface/safetensors): eight bytes of header length,
-// a JSON header, raw little-endian tensors. The reader maps the file and trusts nothing in it.
+// Reader and writer of the safetensors format (https://github.com/huggingface/safetensors): eight
+// bytes of header length, a JSON header, raw little-endian tensors. The reader maps the file and
+// trusts nothing in it.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,9 +15,10 @@ namespace temper {
 
 class SafetensorsFile {
  public:
-  /// Maps and checks the file: header length within the file and below 100 MB, JSON objects of bounded depth, no duplicate
-  /// names, known dtypes, shape products that do not overflow, offsets in range, without overlap or gap, dtype × shape =
-  /// bytes. Throws c10::ValueError naming the file, the tensor and the reason (a truncated file is called that).
+  /// Maps and checks the file: header length within the file and below 100 MB, JSON objects of
+  /// bounded depth, no duplicate names, known dtypes, shape products that do not overflow, offsets
+  /// in range, without overlap or gap, dtype × shape = bytes. Throws c10::ValueError naming the
+  /// file, the tensor and the reason (a truncated file is called that).
   explicit SafetensorsFile(const std::string& path);
   ~SafetensorsFile();
   SafetensorsFile(SafetensorsFile&&) noexcept;
@@ -39,8 +41,10 @@ class SafetensorsFile {
   std::map<std::string, Entry> entries_;
 };
 
-/// Writes CPU tensors under the given names, in that order, to `path` through a temporary name, fsync and rename, with
-/// metadata {"format": "pt"}. Throws c10::Error naming path, bytes and the system's reason.
-void write_safetensors(const std::string& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors);
+/// Writes CPU tensors under the given names, in that order, to `path` through a temporary name,
+/// fsync and rename, with metadata {"format": "pt"}. Throws c10::Error naming path, bytes and the
+/// system's reason.
+void write_safetensors(const std::string& path,
+                       const std::vector<std::pair<std::string, at::Tensor>>& tensors);
 
 }  // namespace temper

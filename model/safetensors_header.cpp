@@ -1,5 +1,6 @@
-// A streaming (SAX) parser that knows the one shape a header may have: {name: {dtype, shape, data_offsets}, "__metadata__":
-// {string: string}}. Whatever else comes up ends the parse, so memory stays bounded by the header's own size.
+// A streaming (SAX) parser that knows the one shape a header may have: {name: {dtype, shape,
+// data_offsets}, "__metadata__": {string: string}}. Whatever else comes up ends the parse, so
+// memory stays bounded by the header's own size.
 #include "model/safetensors_header.h"
 
 #include <c10/util/Exception.h>
@@ -44,7 +45,8 @@ std::string in_quotes(const std::string& text) {
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-// The events of nlohmann-json's SAX interface. Returning false would end the parse in silence, so each refusal throws.
+// The events of nlohmann-json's SAX interface. Returning false would end the parse in silence, so
+// each refusal throws.
 class HeaderReader : public nlohmann::json_sax<json> {
  public:
   explicit HeaderReader(const std::string& file) : file_(file) {}
@@ -140,8 +142,9 @@ class HeaderReader : public nlohmann::json_sax<json> {
 
   bool parse_error(size_t position, const std::string&,
                    const nlohmann::detail::exception&) override {
-    TORCH_CHECK_VALUE(false, file_, ": not a safetensors file: the header is not valid JSON (at byte ",
-                      position, " of it)");
+    TORCH_CHECK_VALUE(false, file_,
+                      ": not a safetensors file: the header is not valid JSON (at byte ", position,
+                      " of it)");
   }
 
  private:
@@ -163,7 +166,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
     for (const int64_t size : item_.shape) {
       overflow |= __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes);
     }
-    // A zero after an overflow would hide it from the comparison below; such shapes are refused too.
+    // A zero after an overflow would hide it from the comparison below; such shapes are refused
+    // too.
     if (overflow || bytes > uint64_t{INT64_MAX}) refuse("a shape whose product overflows");
     if (bytes != item_.end - item_.begin) {
       refuse("a shape of " + std::to_string(bytes) + " bytes and data_offsets of " +
@@ -217,16 +221,14 @@ std::string make_safetensors_header(std::vector<SafetensorsItem>& items) {
     for (const int64_t size : item.shape) bytes *= static_cast<uint64_t>(size);
     item.begin = offset;
     item.end = offset += bytes;
-    const auto* known =
-        std::find_if(kDtypes.begin(), kDtypes.end(),
-                     [&](const auto& pair) { return pair.second == item.dtype; });
+    const auto* known = std::find_if(kDtypes.begin(), kDtypes.end(),
+                                     [&](const auto& pair) { return pair.second == item.dtype; });
     TORCH_CHECK_VALUE(known != kDtypes.end(), "a tensor of type ", c10::toString(item.dtype),
                       " cannot be written as safetensors: ", item.name);
     TORCH_CHECK_VALUE(!header.contains(item.name), "the name ", item.name,
                       " stands twice in a list of tensors to write");
-    header[item.name] = {{"dtype", known->first},
-                         {"shape", item.shape},
-                         {"data_offsets", {item.begin, item.end}}};
+    header[item.name] = {
+        {"dtype", known->first}, {"shape", item.shape}, {"data_offsets", {item.begin, item.end}}};
   }
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');

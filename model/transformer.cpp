@@ -1,4 +1,5 @@
-// Weights, gradients and initialisation of the transformer; the forward pass is in transformer_forward.cpp.
+// Weights, gradients and initialisation of the transformer; the forward pass is in
+// transformer_forward.cpp.
 #include "model/transformer.h"
 
 #include <ATen/CPUGeneratorImpl.h>
@@ -8,7 +9,8 @@
 namespace temper {
 namespace {
 
-// 16 elements are 64 bytes of float32, a cache line and the widest vector; the same offsets serve float64.
+// 16 elements are 64 bytes of float32, a cache line and the widest vector; the same offsets serve
+// float64.
 constexpr int64_t kAlignment = 16;
 
 // SplitMix64's finisher: seeds that differ in one bit give generators that have nothing in common.
@@ -25,8 +27,7 @@ Transformer::Transformer(const TransformerConfig& config, at::ScalarType dtype, 
   TORCH_CHECK_VALUE(dtype == at::kFloat || dtype == at::kDouble, "weights of type ",
                     c10::toString(dtype), " are not kept; choose float32 or float64");
   if (!config.gpt2()) {
-    rotary_ =
-        std::make_shared<RotaryTable>(config.positions, config.head_width, config.rope_theta);
+    rotary_ = std::make_shared<RotaryTable>(config.positions, config.head_width, config.rope_theta);
   }
   int64_t total = 0;
   for (const PlannedParameter& planned : plan_.parameters) {
@@ -54,8 +55,8 @@ void Transformer::init_weights(uint64_t seed) {
       value.fill_(init == Init::kOne ? 1.0 : 0.0);
       continue;
     }
-    // Always drawn on the CPU in float32, from a generator of the parameter's own: neither device, dtype nor the other
-    // parameters' sizes change it.
+    // Always drawn on the CPU in float32, from a generator of the parameter's own: neither device,
+    // dtype nor the other parameters' sizes change it.
     at::Generator generator = at::detail::createCPUGenerator(mixed(mixed(seed) + i + 1));
     const at::Tensor drawn = at::empty(value.sizes(), at::kFloat);  // (shape of the parameter)
     drawn.normal_(0.0, init == Init::kResidual ? residual_std : 0.02, generator);

@@ -1,6 +1,7 @@
-// The decoder-only transformer of both roles: token ids in, final hidden states out. The head's product is left to the
-// caller (the loss makes logits chunk by chunk, so that no (N, V) matrix need exist). All weights lie in one flat fp32
-// buffer, and all gradients in another: one broadcast, one all-reduce and one fused optimizer call serve the whole model.
+// The decoder-only transformer of both roles: token ids in, final hidden states out. The head's
+// product is left to the caller (the loss makes logits chunk by chunk, so that no (N, V) matrix
+// need exist). All weights lie in one flat fp32 buffer, and all gradients in another: one
+// broadcast, one all-reduce and one fused optimizer call serve the whole model.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,18 +16,20 @@
 
 namespace temper {
 
-/// A weight by its canonical name: that of Hugging Face's `LlamaForCausalLM` or `GPT2LMHeadModel`, but that queries, keys
-/// and values are one matrix (qkv_proj), gate and up are one (gate_up_proj), and GPT-2's matrices are (out, in).
+/// A weight by its canonical name: that of Hugging Face's `LlamaForCausalLM` or `GPT2LMHeadModel`,
+/// but that queries, keys and values are one matrix (qkv_proj), gate and up are one (gate_up_proj),
+/// and GPT-2's matrices are (out, in).
 struct Parameter {
   std::string name;
-  at::Tensor value;      // a leaf; a view into the flat buffer
-  int64_t offset = 0;    // of its first element in the flat buffer
-  bool decays = false;   // weight decay applies (matrices: yes; norms and biases: no)
+  at::Tensor value;     // a leaf; a view into the flat buffer
+  int64_t offset = 0;   // of its first element in the flat buffer
+  bool decays = false;  // weight decay applies (matrices: yes; norms and biases: no)
 };
 
 class Transformer {
  public:
-  /// Weights are zero until init_weights() or a loader fills them. dtype of the buffers: float32 or float64.
+  /// Weights are zero until init_weights() or a loader fills them. dtype of the buffers: float32 or
+  /// float64.
   explicit Transformer(const TransformerConfig& config, at::ScalarType dtype = at::kFloat,
                        at::Device device = at::kCPU);
   Transformer(Transformer&&) noexcept = default;
@@ -34,15 +37,17 @@ class Transformer {
 
   const TransformerConfig& config() const { return config_; }
 
-  /// Random initialisation as in GPT-2 (normal, 0.02; projections back into the residual stream 0.02/√(2L); norms 1,
-  /// biases 0). The same (seed, shape) gives the same weights on every rank and device.
+  /// Random initialisation as in GPT-2 (normal, 0.02; projections back into the residual stream
+  /// 0.02/√(2L); norms 1, biases 0). The same (seed, shape) gives the same weights on every rank
+  /// and device.
   void init_weights(uint64_t seed);
 
   /// The forward pass without the head. tokens (B, S) int64 on the model's device, S ≤ positions
-  /// -> hidden states after the final norm (B, S, C) in `compute` (float32, float64 or bfloat16; matrix products and
-  /// attention run in it, weights are cast once a call, norms and RoPE are computed in at least float32).
-  /// Records a graph when grad mode is on and the weights require gradients. The same inputs give the same bits.
-  /// Throws c10::ValueError where S exceeds the positions or tokens have another shape or dtype.
+  /// -> hidden states after the final norm (B, S, C) in `compute` (float32, float64 or bfloat16;
+  /// matrix products and attention run in it, weights are cast once a call, norms and RoPE are
+  /// computed in at least float32). Records a graph when grad mode is on and the weights require
+  /// gradients. The same inputs give the same bits. Throws c10::ValueError where S exceeds the
+  /// positions or tokens have another shape or dtype.
   at::Tensor hidden(const at::Tensor& tokens, at::ScalarType compute) const;
 
   /// The head's weight, (V, C): the embedding itself where it is tied.
@@ -50,20 +55,26 @@ class Transformer {
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
   /// Every parameter begins at a multiple of 64 bytes; the gaps are zero and stay so.
-  const at::Tensor& flat_weights() const { return flat_weights_; }      // (P)
-  const at::Tensor& flat_gradients() const { return flat_gradients_; }  // (P), undefined before require_gradients()
+  const at::Tensor& flat_weights() const { return flat_weights_; }  // (P)
+  const at::Tensor& flat_gradients() const {
+    return flat_gradients_;
+  }  // (P), undefined before require_gradients()
 
-  /// Allocates the flat gradients (zero) and makes every parameter's .grad a view of them; backward adds in place.
+  /// Allocates the flat gradients (zero) and makes every parameter's .grad a view of them; backward
+  /// adds in place.
   void require_gradients();
 
-  /// The gradient of the head's weight, (V, C), a view of the flat buffer (the embedding's where it is tied).
+  /// The gradient of the head's weight, (V, C), a view of the flat buffer (the embedding's where it
+  /// is tied).
   at::Tensor head_gradient() const;
 
  private:
   at::Tensor block(const LayerPlan& layer, const at::Tensor& x, const at::Tensor& normed,
                    const HeadShape& shape, const RotaryTable::Angles& angles,
                    at::Tensor* sum) const;
-  const at::Tensor& weight(int index) const { return parameters_[static_cast<size_t>(index)].value; }
+  const at::Tensor& weight(int index) const {
+    return parameters_[static_cast<size_t>(index)].value;
+  }
   at::Tensor weight_as(int index, at::ScalarType dtype) const;
 
   TransformerConfig config_;

@@ -82,7 +82,8 @@ void TransformerConfig::validate(const std::string& where) const {
                     " does not divide heads ", heads, "; choose a divisor of ", heads);
   // In floating point, since the integers of parameter_count() could overflow.
   const double c = static_cast<double>(width);
-  const double rows = static_cast<double>(2 * heads + 2 * kv_heads) * static_cast<double>(head_width);
+  const double rows =
+      static_cast<double>(2 * heads + 2 * kv_heads) * static_cast<double>(head_width);
   const double weights =
       c * (2.0 * static_cast<double>(vocab) + static_cast<double>(positions) +
            static_cast<double>(layers) * (rows + 3.0 * static_cast<double>(ffn_width)));
@@ -96,7 +97,8 @@ void TransformerConfig::validate(const std::string& where) const {
     TORCH_CHECK_VALUE(kv_heads == heads, where, ": kv-heads ", kv_heads, " with ", heads,
                       " heads; gpt2 has no grouped-query attention, leave kv-heads at heads");
     TORCH_CHECK_VALUE(heads * head_width == width, where, ": width ", width,
-                      " is not divisible by heads ", heads, "; choose a width that is heads times a"
+                      " is not divisible by heads ", heads,
+                      "; choose a width that is heads times a"
                       " head width");
   } else {
     TORCH_CHECK_VALUE(head_width % 2 == 0, where, ": the head width ", head_width,

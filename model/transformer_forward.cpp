@@ -1,5 +1,6 @@
-// The forward pass. Everything between the matrix products works on rows, (N, C); `x` is the residual stream, and each
-// block hands on its last contribution unadded: the add goes with the norm that follows.
+// The forward pass. Everything between the matrix products works on rows, (N, C); `x` is the
+// residual stream, and each block hands on its last contribution unadded: the add goes with the
+// norm that follows.
 #include <ATen/Functions.h>
 #include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
@@ -14,7 +15,8 @@ at::Tensor Transformer::weight_as(int index, at::ScalarType dtype) const {
   return index < 0 ? at::Tensor() : weight(index).to(dtype);  // (shape of the parameter)
 }
 
-// x (N, C), normed (N, C) = norm1(x) -> the feed-forward layer's contribution (N, C); *sum is x with attention's added.
+// x (N, C), normed (N, C) = norm1(x) -> the feed-forward layer's contribution (N, C); *sum is x
+// with attention's added.
 at::Tensor Transformer::block(const LayerPlan& layer, const at::Tensor& x, const at::Tensor& normed,
                               const HeadShape& shape, const RotaryTable::Angles& angles,
                               at::Tensor* sum) const {
@@ -60,12 +62,13 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute)
                     "; choose float32, float64 or bfloat16");
   const int64_t sequences = tokens.size(0);
   const int64_t positions = tokens.size(1);
-  TORCH_CHECK_VALUE(positions <= config_.positions, "a sequence of ", positions,
-                    " tokens is longer than the model's ", config_.positions,
-                    " positions; shorten the sequences (--train.seq) or take a model with more positions");
+  TORCH_CHECK_VALUE(
+      positions <= config_.positions, "a sequence of ", positions,
+      " tokens is longer than the model's ", config_.positions,
+      " positions; shorten the sequences (--train.seq) or take a model with more positions");
   const at::ScalarType wide = at::toOpMathType(compute);
-  const HeadShape shape = {sequences,           positions,          config_.heads,
-                           config_.kv_heads,    config_.head_width, config_.norm_eps};
+  const HeadShape shape = {sequences,        positions,          config_.heads,
+                           config_.kv_heads, config_.head_width, config_.norm_eps};
   RotaryTable::Angles angles;
   if (rotary_) angles = rotary_->angles(positions, wide, tokens.device());
 
@@ -74,9 +77,10 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute)
   x = x.view({sequences * positions, config_.width}).to(compute);                     // (N, C)
   at::Tensor delta;
   for (const LayerPlan& layer : plan_.layers) {
-    const AddedNorm start = add_norm(x, delta, weight_as(layer.norm1, wide),
-                                     weight_as(layer.norm1_bias, wide), config_.norm_eps);  // (N, C)
-    delta = block(layer, start.sum, start.normed, shape, angles, &x);                       // (N, C)
+    const AddedNorm start =
+        add_norm(x, delta, weight_as(layer.norm1, wide), weight_as(layer.norm1_bias, wide),
+                 config_.norm_eps);                                    // (N, C)
+    delta = block(layer, start.sum, start.normed, shape, angles, &x);  // (N, C)
   }
   const AddedNorm end = add_norm(x, delta, weight_as(plan_.final_norm, wide),
                                  weight_as(plan_.final_norm_bias, wide), config_.norm_eps);

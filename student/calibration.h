@@ -1,7 +1,9 @@
-// Temperature scaling (Guo et al. 2017, arXiv 1706.04599): the one number T that minimises the negative log-likelihood of
-// softmax(z/T) on held-out tokens. In β = 1/T the NLL is convex, and with z under p = softmax(βz)
+// Temperature scaling (Guo et al. 2017, arXiv 1706.04599): the one number T that minimises the
+// negative log-likelihood of softmax(z/T) on held-out tokens. In β = 1/T the NLL is convex, and
+// with z under p = softmax(βz)
 //
-//   NLL(β) = mean( log Σ_k exp(β z_k) − β z_label ),   NLL' = mean( E_p[z] − z_label ),   NLL'' = mean( Var_p[z] ),
+//   NLL(β) = mean( log Σ_k exp(β z_k) − β z_label ),   NLL' = mean( E_p[z] − z_label ),   NLL'' =
+//   mean( Var_p[z] ),
 //
 // so a pass over the tokens gives three sums, nothing is stored, and ranks exchange three numbers.
 #pragma once
@@ -30,17 +32,19 @@ struct CalibrationFit {
   double temperature = 1;
   int passes = 0;         ///< over the fitting tokens
   double nll_before = 0;  ///< mean at T = 1
-  /// The tokens do not determine T: the minimum lies outside [kMinTemperature, kMaxTemperature], or the NLL is flat.
+  /// The tokens do not determine T: the minimum lies outside [kMinTemperature, kMaxTemperature], or
+  /// the NLL is flat.
   bool undetermined = false;
 };
 
 inline constexpr double kMinTemperature = 0.01;
 inline constexpr double kMaxTemperature = 100.0;
 
-/// Finds the minimum by a safeguarded Newton iteration that starts at T = 1: steps in log β, sharpened by inverse interpolation
-/// of the slope, kept inside the bracket that the signs of the slope give. `pass` returns the sums over all tokens at a β, the
-/// same on each rank that calls this (collective if `pass` is). Relative error of T about 1e-7. T is never ≤ 0; NLL on
-/// the fitting tokens never rises, since every move is towards the minimum of a convex function.
+/// Finds the minimum by a safeguarded Newton iteration that starts at T = 1: steps in log β,
+/// sharpened by inverse interpolation of the slope, kept inside the bracket that the signs of the
+/// slope give. `pass` returns the sums over all tokens at a β, the same on each rank that calls
+/// this (collective if `pass` is). Relative error of T about 1e-7. T is never ≤ 0; NLL on the
+/// fitting tokens never rises, since every move is towards the minimum of a convex function.
 CalibrationFit fit_temperature(const std::function<CalibrationSums(double beta)>& pass);
 
 }  // namespace temper

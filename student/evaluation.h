@@ -1,4 +1,5 @@
-// Runs a model over a held-out part of a corpus, the rows shared out over the ranks of a communicator.
+// Runs a model over a held-out part of a corpus, the rows shared out over the ranks of a
+// communicator.
 #pragma once
 
 #include <functional>
@@ -25,20 +26,22 @@ struct HeldOut {
   int64_t rows() const;
 };
 
-/// Calls `use` with logits (n, V) float32 and labels (n) of all valid tokens of this rank's rows, a chunk of tokens at a time: the
-/// (N, V) matrix never exists. Not collective.
-void for_each_logits(const Transformer& model, const HeldOut& data, at::ScalarType compute, const Communicator& comm,
-                     const std::function<void(const at::Tensor& logits, const at::Tensor& labels)>& use);
+/// Calls `use` with logits (n, V) float32 and labels (n) of all valid tokens of this rank's rows, a
+/// chunk of tokens at a time: the (N, V) matrix never exists. Not collective.
+void for_each_logits(
+    const Transformer& model, const HeldOut& data, at::ScalarType compute, const Communicator& comm,
+    const std::function<void(const at::Tensor& logits, const at::Tensor& labels)>& use);
 
 /// Metrics at each temperature, in one pass. Collective.
 std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
                               const Communicator& comm, const std::vector<double>& temperatures);
 
 /// Fits the temperature; passes are forward passes, nothing is stored. Collective.
-CalibrationFit calibrate(const Transformer& model, const HeldOut& data, at::ScalarType compute, const Communicator& comm);
+CalibrationFit calibrate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
+                         const Communicator& comm);
 
-/// What the process that wrote the corpus would reach on the same tokens: its mean −log p(label), nats. No model can expect to be
-/// below. Nothing where it is not known. Collective.
+/// What the process that wrote the corpus would reach on the same tokens: its mean −log p(label),
+/// nats. No model can expect to be below. Nothing where it is not known. Collective.
 std::optional<double> floor_nll(const HeldOut& data, const Communicator& comm);
 
 }  // namespace temper

@@ -8,9 +8,10 @@
 
 namespace temper {
 
-LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::Tensor& head_gradient,
-                   const at::Tensor& labels, const at::Tensor& teacher, const LossConfig& config,
-                   at::Tensor& hidden_gradient, int64_t chunk_tokens) {
+LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
+                   const at::Tensor& head_gradient, const at::Tensor& labels,
+                   const at::Tensor& teacher, const LossConfig& config, at::Tensor& hidden_gradient,
+                   int64_t chunk_tokens) {
   const at::NoGradGuard no_grad;
   const at::ScalarType compute = hidden.scalar_type();
   // Softmaxes and sums need more than 16 bits; float64 stays as it is (for finite differences).
@@ -18,7 +19,7 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::T
   const int64_t vocab = head.size(0);
   if (chunk_tokens == 0) chunk_tokens = std::max<int64_t>(16, (int64_t{4} << 20) / vocab);
 
-  const at::Tensor weight = head.detach().to(compute);                    // (V, C)
+  const at::Tensor weight = head.detach().to(compute);                      // (V, C)
   const at::Tensor valid = (labels != kIgnoredLabel).nonzero().squeeze(1);  // (valid)
   const bool all_valid = valid.numel() == labels.numel();
   hidden_gradient = all_valid ? at::empty_like(hidden) : at::zeros_like(hidden);  // (N, C)
@@ -31,11 +32,11 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head, const at::T
       if (!from.defined()) return from;
       return all_valid ? from.narrow(0, begin, n) : from.index_select(0, rows);
     };
-    const at::Tensor h = pick(hidden);                             // (n, C)
-    at::Tensor logits = at::mm(h, weight.t()).to(wide);            // (n, V)
+    const at::Tensor h = pick(hidden);                   // (n, C)
+    at::Tensor logits = at::mm(h, weight.t()).to(wide);  // (n, V)
     sums += distillation_loss_(logits, pick(teacher), pick(labels), config);
-    const at::Tensor gradient = logits.to(compute);                // (n, V)
-    const at::Tensor dh = at::mm(gradient, weight);                // (n, C)
+    const at::Tensor gradient = logits.to(compute);  // (n, V)
+    const at::Tensor dh = at::mm(gradient, weight);  // (n, C)
     if (all_valid) {
       hidden_gradient.narrow(0, begin, n).copy_(dh);
     } else {

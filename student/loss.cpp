@@ -10,16 +10,18 @@ namespace temper {
 namespace po = boost::program_options;
 
 void LossConfig::add_options(po::options_description& options) {
-  options.add_options()("loss.alpha",
-                        po::value<double>(&alpha)->default_value(alpha)->value_name("A"),
-                        "weight of the soft targets in the loss, 0 to 1; 1-A weighs the hard labels");
+  options.add_options()(
+      "loss.alpha", po::value<double>(&alpha)->default_value(alpha)->value_name("A"),
+      "weight of the soft targets in the loss, 0 to 1; 1-A weighs the hard labels");
 }
 
 void LossConfig::validate() const {
-  TORCH_CHECK_VALUE(alpha >= 0 && alpha <= 1, "--loss.alpha is ", alpha,
-                    ": it weighs the soft targets against the hard labels; give a number from 0 to 1");
+  TORCH_CHECK_VALUE(
+      alpha >= 0 && alpha <= 1, "--loss.alpha is ", alpha,
+      ": it weighs the soft targets against the hard labels; give a number from 0 to 1");
   TORCH_CHECK_VALUE(std::isfinite(temperature) && temperature > 0, "--teacher.temperature is ",
-                    temperature, ": a temperature must be a finite number above 0 (1 to 8 are usual)");
+                    temperature,
+                    ": a temperature must be a finite number above 0 (1 to 8 are usual)");
 }
 
 LossSums& LossSums::operator+=(const LossSums& other) {
@@ -42,9 +44,9 @@ LossSums distillation_loss_(at::Tensor& logits, const at::Tensor& teacher, const
 
   at::Tensor soft_gradient;
   if (soft > 0) {
-    const at::Tensor log_p = at::log_softmax(logits / T, 1);                        // (N, V)
+    const at::Tensor log_p = at::log_softmax(logits / T, 1);                         // (N, V)
     const at::Tensor log_q = at::log_softmax(teacher.to(logits.dtype()).div(T), 1);  // (N, V)
-    const at::Tensor q = log_q.exp();                                               // (N, V)
+    const at::Tensor q = log_q.exp();                                                // (N, V)
     // A teacher may give no probability at all to an id: 0 · log 0 counts as 0.
     sums.kl = at::where(q > 0, q * (log_q - log_p), 0.0).sum(at::kDouble).item<double>();
     soft_gradient = log_p.exp().sub_(q).mul_(soft * T);  // (N, V)

@@ -1,5 +1,6 @@
-// The loss of distillation and its gradient, for a block of logits. Both are written out by hand, in one place and for any
-// floating dtype, so that they can be checked against finite differences and used chunk by chunk without autograd.
+// The loss of distillation and its gradient, for a block of logits. Both are written out by hand,
+// in one place and for any floating dtype, so that they can be checked against finite differences
+// and used chunk by chunk without autograd.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -35,11 +36,12 @@ struct LossSums {
 ///   q = softmax(teacher / T),  p_T = softmax(logits / T),
 ///   dL/dlogits = alpha · T · (p_T − q) + (1 − alpha) · (p_1 − onehot(label)).
 ///
-/// T² makes the soft part of the gradient independent of T to first order. The sum is not normalised: the caller divides by the
-/// number of valid tokens of the global batch.
+/// T² makes the soft part of the gradient independent of T to first order. The sum is not
+/// normalised: the caller divides by the number of valid tokens of the global batch.
 ///
-/// logits (N, V) float32 or float64: overwritten with dL/dlogits. teacher (N, V), any floating dtype, or undefined: then the
-/// loss is the cross-entropy alone, whatever alpha is. labels (N) int64, all valid.
+/// logits (N, V) float32 or float64: overwritten with dL/dlogits. teacher (N, V), any floating
+/// dtype, or undefined: then the loss is the cross-entropy alone, whatever alpha is. labels (N)
+/// int64, all valid.
 LossSums distillation_loss_(at::Tensor& logits, const at::Tensor& teacher, const at::Tensor& labels,
                             const LossConfig& config);
 

@@ -12,8 +12,9 @@ namespace temper {
 
 class Optimizer {
  public:
-  /// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) by LibTorch's fused kernel, moments in fp32; or plain SGD. Weight decay
-  /// applies to the parameters that say so. The model must have gradients and outlive the optimizer.
+  /// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) by LibTorch's fused kernel, moments in
+  /// fp32; or plain SGD. Weight decay applies to the parameters that say so. The model must have
+  /// gradients and outlive the optimizer.
   Optimizer(Transformer& model, const TrainConfig& config);
 
   /// One update with this learning rate.

@@ -21,26 +21,31 @@ void TrainConfig::add_options(po::options_description& options) {
   add("train.steps", count(&steps), "optimizer steps");
   add("train.batch", count(&batch), "sequences per step, over all ranks");
   add("train.micro-batch", count(&micro_batch),
-      "sequences per forward pass of one rank; fewer than the rank's share means gradient accumulation (0: the whole share)");
+      "sequences per forward pass of one rank; fewer than the rank's share means gradient "
+      "accumulation (0: the whole share)");
   add("train.seq", count(&seq), "tokens per sequence");
-  add("train.optimizer", po::value<std::string>(&optimizer)->default_value(optimizer)->value_name("NAME"),
+  add("train.optimizer",
+      po::value<std::string>(&optimizer)->default_value(optimizer)->value_name("NAME"),
       "adamw, or sgd (plain, without momentum: for checks)");
   add("train.lr", number(&lr), "highest learning rate");
-  add("train.min-lr-share", number(&min_lr_share), "share of train.lr that is left at the end of the cosine");
+  add("train.min-lr-share", number(&min_lr_share),
+      "share of train.lr that is left at the end of the cosine");
   add("train.warmup", count(&warmup), "steps of linear warm-up");
   add("train.weight-decay", number(&weight_decay), "decoupled weight decay of the matrices");
   add("train.beta1", number(&beta1), "AdamW's decay of the first moment");
   add("train.beta2", number(&beta2), "AdamW's decay of the second moment");
   add("train.eps", number(&eps), "AdamW's epsilon");
   add("train.clip", number(&clip), "largest L2 norm of the gradient (0: no clipping)");
-  add("train.log-every", count(&log_every), "steps between two lines on the screen; metrics.jsonl has every step");
+  add("train.log-every", count(&log_every),
+      "steps between two lines on the screen; metrics.jsonl has every step");
   add("train.checkpoint-every", count(&checkpoint_every),
       "steps between two checkpoints of the weights, each a Hugging Face folder (0: none)");
 }
 
 void TrainConfig::validate() const {
   const auto at_least = [](const char* option, int64_t value, int64_t least) {
-    TORCH_CHECK_VALUE(value >= least, "--", option, " is ", value, ": give a whole number of at least ", least);
+    TORCH_CHECK_VALUE(value >= least, "--", option, " is ", value,
+                      ": give a whole number of at least ", least);
   };
   at_least("train.steps", steps, 1);
   at_least("train.batch", batch, 1);
@@ -49,10 +54,13 @@ void TrainConfig::validate() const {
   at_least("train.warmup", warmup, 0);
   at_least("train.log-every", log_every, 1);
   at_least("train.checkpoint-every", checkpoint_every, 0);
-  const auto in_range = [](const char* option, double value, double low, double high, const char* range) {
-    TORCH_CHECK_VALUE(value >= low && value <= high, "--", option, " is ", value, ": give a number ", range);
+  const auto in_range = [](const char* option, double value, double low, double high,
+                           const char* range) {
+    TORCH_CHECK_VALUE(value >= low && value <= high, "--", option, " is ", value,
+                      ": give a number ", range);
   };
-  TORCH_CHECK_VALUE(std::isfinite(lr) && lr > 0, "--train.lr is ", lr, ": give a finite number above 0");
+  TORCH_CHECK_VALUE(std::isfinite(lr) && lr > 0, "--train.lr is ", lr,
+                    ": give a finite number above 0");
   in_range("train.min-lr-share", min_lr_share, 0, 1, "from 0 to 1");
   in_range("train.weight-decay", weight_decay, 0, 1e3, "of at least 0");
   in_range("train.beta1", beta1, 0, 0.999999, "from 0 to below 1");

@@ -9,9 +9,10 @@ namespace temper {
 
 struct TrainConfig {
   int64_t steps = 1000;
-  int64_t batch = 16;       ///< sequences per step, over all ranks
-  int64_t micro_batch = 0;  ///< sequences per forward pass of a rank; 0: all of the rank's rows at once
-  int64_t seq = 128;        ///< tokens per sequence
+  int64_t batch = 16;  ///< sequences per step, over all ranks
+  int64_t micro_batch =
+      0;              ///< sequences per forward pass of a rank; 0: all of the rank's rows at once
+  int64_t seq = 128;  ///< tokens per sequence
   std::string optimizer = "adamw";
   double lr = 1e-3;
   double min_lr_share = 0.1;  ///< of lr, at the end of the cosine
@@ -29,8 +30,9 @@ struct TrainConfig {
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
 
-  /// Learning rate of a step (0-based): linear warm-up over `warmup` steps, then a cosine down to min_lr_share·lr at the last
-  /// step (Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts).
+  /// Learning rate of a step (0-based): linear warm-up over `warmup` steps, then a cosine down to
+  /// min_lr_share·lr at the last step (Loshchilov and Hutter 2017, arXiv 1608.03983, without
+  /// restarts).
   double learning_rate(int64_t step) const;
 };
 

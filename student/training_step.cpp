@@ -18,8 +18,9 @@ Transformer& with_gradients(Transformer& model) {
 
 }  // namespace
 
-TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config, const LossConfig& loss,
-                           at::ScalarType compute, uint64_t seed, Collectives& collectives, SoftTargetSource* source)
+TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config,
+                           const LossConfig& loss, at::ScalarType compute, uint64_t seed,
+                           Collectives& collectives, SoftTargetSource* source)
     : model_(with_gradients(model)),
       corpus_(corpus),
       config_(config),
@@ -42,10 +43,11 @@ StepResult TrainingStep::run(int64_t step) {
 
   LossSums sums;
   const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());
-  const int64_t micro = config_.micro_batch > 0 ? config_.micro_batch : std::max<int64_t>(1, mine.size());
+  const int64_t micro =
+      config_.micro_batch > 0 ? config_.micro_batch : std::max<int64_t>(1, mine.size());
   for (const RowRange& rows : micro_batches(mine, micro)) {
-    const Batch batch =
-        corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin, rows.size(), config_.seq);
+    const Batch batch = corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin,
+                                     rows.size(), config_.seq);
     const at::Tensor tokens = batch.tokens.to(device);              // (B, S)
     const at::Tensor labels = batch.labels.to(device).reshape(-1);  // (N)
     at::Tensor hidden;
@@ -56,17 +58,23 @@ StepResult TrainingStep::run(int64_t step) {
     // Asked for after the forward pass, so that a teacher has had that much longer.
     at::Tensor teacher;  // (N, V)
     if (source_ != nullptr) {
-      teacher = source_->logits({.step = step, .first_row = rows.begin, .rows = rows.size()}, batch.tokens).to(device);
+      teacher =
+          source_
+              ->logits({.step = step, .first_row = rows.begin, .rows = rows.size()}, batch.tokens)
+              .to(device);
     }
     at::Tensor hidden_gradient;  // (N, C)
-    sums += head_loss(hidden.detach(), model_.head(), model_.head_gradient(), labels, teacher, loss_, hidden_gradient);
+    sums += head_loss(hidden.detach(), model_.head(), model_.head_gradient(), labels, teacher,
+                      loss_, hidden_gradient);
     hidden.backward(hidden_gradient);
   }
 
   reducer_->reduce();
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
-  at::Tensor totals = at::tensor({sums.loss, sums.kl, sums.ce, static_cast<double>(sums.tokens), bytes},
-                                 at::kDouble).to(device);  // (5)
+  at::Tensor totals =
+      at::tensor({sums.loss, sums.kl, sums.ce, static_cast<double>(sums.tokens), bytes},
+                 at::kDouble)
+          .to(device);  // (5)
   collectives_.all_reduce(totals);
   totals = totals.cpu();
   const double* total = totals.const_data_ptr<double>();
@@ -83,9 +91,10 @@ StepResult TrainingStep::run(int64_t step) {
   // Every rank holds the same sums, so that all of them stop, or none.
   result.grad_norm = gradient.norm().item<double>() * per_token;
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-    throw NumericError(c10::str("step ", step, ": the loss is ", result.loss, " and the gradient's norm ", result.grad_norm,
-                                ", no finite numbers; the weights were not touched. A lower --train.lr or a longer "
-                                "--train.warmup often helps"));
+    throw NumericError(c10::str(
+        "step ", step, ": the loss is ", result.loss, " and the gradient's norm ", result.grad_norm,
+        ", no finite numbers; the weights were not touched. A lower --train.lr or a longer "
+        "--train.warmup often helps"));
   }
   if (on_gradient) on_gradient(step, gradient * per_token);
 

@@ -1,6 +1,6 @@
-// One step of data-parallel training: forward and backward over this rank's micro-batches, one reduction of the gradient, one
-// update. With soft targets it distils, without them it is plain training: the same code, so that a student and its baseline
-// differ in nothing else.
+// One step of data-parallel training: forward and backward over this rank's micro-batches, one
+// reduction of the gradient, one update. With soft targets it distils, without them it is plain
+// training: the same code, so that a student and its baseline differ in nothing else.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,7 +22,8 @@
 
 namespace temper {
 
-/// Loss or gradient are no finite numbers. Thrown by all student ranks at the same step, before the weights are touched.
+/// Loss or gradient are no finite numbers. Thrown by all student ranks at the same step, before the
+/// weights are touched.
 class NumericError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -36,23 +37,27 @@ struct StepResult {
   double ce = 0;
   double grad_norm = 0;  ///< before clipping
   double lr = 0;
-  int64_t tokens = 0;        ///< valid tokens of the global batch
-  double seconds = 0;        ///< of this rank
-  double wait_seconds = 0;   ///< of this rank, for teachers
-  int64_t bytes = 0;         ///< soft targets received by all ranks
+  int64_t tokens = 0;       ///< valid tokens of the global batch
+  double seconds = 0;       ///< of this rank
+  double wait_seconds = 0;  ///< of this rank, for teachers
+  int64_t bytes = 0;        ///< soft targets received by all ranks
 };
 
 class TrainingStep {
  public:
-  /// `source` gives soft targets; null: hard labels alone. `seed` orders the data. All arguments are kept by reference and must
-  /// outlive the object. Broadcasts the weights of rank 0. Collective over `collectives`.
-  TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config, const LossConfig& loss,
-               at::ScalarType compute, uint64_t seed, Collectives& collectives, SoftTargetSource* source);
+  /// `source` gives soft targets; null: hard labels alone. `seed` orders the data. All arguments
+  /// are kept by reference and must outlive the object. Broadcasts the weights of rank 0.
+  /// Collective over `collectives`.
+  TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config,
+               const LossConfig& loss, at::ScalarType compute, uint64_t seed,
+               Collectives& collectives, SoftTargetSource* source);
 
-  /// Runs step `step` (0-based). Collective. Throws NumericError if loss or gradient are not finite.
+  /// Runs step `step` (0-based). Collective. Throws NumericError if loss or gradient are not
+  /// finite.
   StepResult run(int64_t step);
 
-  /// Called with the reduced, normalised, unclipped flat gradient (P) before the update (for checks).
+  /// Called with the reduced, normalised, unclipped flat gradient (P) before the update (for
+  /// checks).
   std::function<void(int64_t step, const at::Tensor& gradient)> on_gradient;
 
  private:

@@ -6,8 +6,12 @@
 
 namespace temper {
 
-TeacherInference::TeacherInference(const Transformer& model, at::ScalarType compute, at::ScalarType payload_dtype)
-    : model_(model), compute_(compute), payload_dtype_(payload_dtype), head_(model.head().detach().to(compute)) {}
+TeacherInference::TeacherInference(const Transformer& model, at::ScalarType compute,
+                                   at::ScalarType payload_dtype)
+    : model_(model),
+      compute_(compute),
+      payload_dtype_(payload_dtype),
+      head_(model.head().detach().to(compute)) {}
 
 void TeacherInference::logits(const at::Tensor& tokens, at::Tensor& out) const {
   const at::NoGradGuard no_grad;

@@ -10,7 +10,8 @@ namespace temper {
 
 class TeacherInference {
  public:
-  /// `model` must outlive the object. `compute` is the dtype of matrix products; logits are rounded to `payload_dtype`.
+  /// `model` must outlive the object. `compute` is the dtype of matrix products; logits are rounded
+  /// to `payload_dtype`.
   TeacherInference(const Transformer& model, at::ScalarType compute, at::ScalarType payload_dtype);
 
   int64_t vocab() const { return head_.size(0); }
@@ -26,7 +27,8 @@ class TeacherInference {
   at::Tensor head_;  // (V, C) in the compute dtype
 };
 
-/// Soft targets of a teacher in the student's own process (colocated): rounded as they would be on the wire, so that layouts agree.
+/// Soft targets of a teacher in the student's own process (colocated): rounded as they would be on
+/// the wire, so that layouts agree.
 class LocalSoftTargets : public SoftTargetSource {
  public:
   explicit LocalSoftTargets(TeacherInference inference) : inference_(std::move(inference)) {}

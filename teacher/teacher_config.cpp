@@ -16,28 +16,37 @@ TeacherConfig::TeacherConfig() {
 void TeacherConfig::add_options(po::options_description& options) {
   model.add_options(options);
   auto add = options.add_options();
-  add("teacher.temperature", po::value<double>(&temperature)->default_value(temperature)->value_name("T"),
-      "training temperature: the softmaxes of teacher and student in the KL term are taken at T, and the term is scaled by "
+  add("teacher.temperature",
+      po::value<double>(&temperature)->default_value(temperature)->value_name("T"),
+      "training temperature: the softmaxes of teacher and student in the KL term are taken at T, "
+      "and the term is scaled by "
       "T^2; not the temperature of decoding, and not the one that calibration fits");
-  add("teacher.payload", po::value<std::string>(&payload)->default_value(payload)->value_name("KIND"),
+  add("teacher.payload",
+      po::value<std::string>(&payload)->default_value(payload)->value_name("KIND"),
       "what travels per token: full (all logits)");
-  add("teacher.lookahead", po::value<int64_t>(&lookahead)->default_value(lookahead)->value_name("N"),
+  add("teacher.lookahead",
+      po::value<int64_t>(&lookahead)->default_value(lookahead)->value_name("N"),
       "micro-batches that teachers may run ahead of each student (0: lock-step)");
-  add("teacher.train-steps", po::value<int64_t>(&train_steps)->default_value(train_steps)->value_name("N"),
-      "train the teacher on hard labels first, for N steps on all ranks, and keep it in the run folder (0: do not)");
+  add("teacher.train-steps",
+      po::value<int64_t>(&train_steps)->default_value(train_steps)->value_name("N"),
+      "train the teacher on hard labels first, for N steps on all ranks, and keep it in the run "
+      "folder (0: do not)");
   add("teacher.train-lr", po::value<double>(&train_lr)->default_value(train_lr)->value_name("X"),
       "highest learning rate while the teacher is trained");
 }
 
 void TeacherConfig::validate() const {
-  TORCH_CHECK_VALUE(std::isfinite(temperature) && temperature > 0, "--teacher.temperature is ", temperature,
+  TORCH_CHECK_VALUE(std::isfinite(temperature) && temperature > 0, "--teacher.temperature is ",
+                    temperature,
                     ": a temperature must be a finite number above 0 (1 to 8 are usual)");
-  TORCH_CHECK_VALUE(payload == "full", "--teacher.payload is '", payload, "': this version sends full");
+  TORCH_CHECK_VALUE(payload == "full", "--teacher.payload is '", payload,
+                    "': this version sends full");
   TORCH_CHECK_VALUE(lookahead >= 0, "--teacher.lookahead is ", lookahead,
                     ": give a number of micro-batches, 0 for lock-step");
   TORCH_CHECK_VALUE(train_steps >= 0, "--teacher.train-steps is ", train_steps, ": give 0 or more");
-  TORCH_CHECK_VALUE(train_steps == 0 || model.path.empty(), "--teacher.path ", model.path, " and --teacher.train-steps ",
-                    train_steps, " exclude each other: a teacher is either opened or trained first");
+  TORCH_CHECK_VALUE(train_steps == 0 || model.path.empty(), "--teacher.path ", model.path,
+                    " and --teacher.train-steps ", train_steps,
+                    " exclude each other: a teacher is either opened or trained first");
   TORCH_CHECK_VALUE(std::isfinite(train_lr) && train_lr > 0, "--teacher.train-lr is ", train_lr,
                     ": give a finite number above 0");
 }

@@ -1,4 +1,5 @@
-// The [teacher] section: the teacher's model, the temperature of its soft targets, and how they travel.
+// The [teacher] section: the teacher's model, the temperature of its soft targets, and how they
+// travel.
 #pragma once
 
 #include <boost/program_options/options_description.hpp>

@@ -13,8 +13,9 @@ std::vector<RowRange> WorkPlan::units(int student, int students) const {
   return micro_batches(rows, micro_batch > 0 ? micro_batch : std::max<int64_t>(1, rows.size()));
 }
 
-void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus, const WorkPlan& plan,
-                        const Communicator& world, const Placement& placement, const ChannelConfig& channel) {
+void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
+                        const WorkPlan& plan, const Communicator& world, const Placement& placement,
+                        const ChannelConfig& channel) {
   const at::NoGradGuard no_grad;
   const int students = static_cast<int>(placement.students.size());
   std::vector<std::vector<RowRange>> units;  // of one step, by student
@@ -35,7 +36,8 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
         const int64_t unit = step * static_cast<int64_t>(own.size()) + static_cast<int64_t>(j);
         if (placement.teacher_of(student, unit) != world.rank()) continue;
         const RowRange rows = own[j];
-        const Batch batch = corpus.read(Part::kTrain, plan.seed, step * plan.batch + rows.begin, rows.size(), plan.seq);
+        const Batch batch = corpus.read(Part::kTrain, plan.seed, step * plan.batch + rows.begin,
+                                        rows.size(), plan.seq);
         at::Tensor out = sender.acquire(student, rows.size()).flatten(0, 1);  // (N, V)
         inference.logits(batch.tokens, out);
         SoftTargetHeader header;
@@ -51,7 +53,8 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
     }
     sender.progress();
     report.wait();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report = send_report(world, placement, {seconds, sender.take_wait_seconds()});
   }
   sender.finish();

@@ -1,4 +1,5 @@
-// A teacher rank's whole job: makes the soft targets of every micro-batch that is its turn and sends them ahead of the students.
+// A teacher rank's whole job: makes the soft targets of every micro-batch that is its turn and
+// sends them ahead of the students.
 #pragma once
 
 #include <functional>
@@ -15,15 +16,16 @@ struct WorkPlan {
   int64_t batch = 0;        ///< sequences per step, over all students
   int64_t micro_batch = 0;  ///< 0: a student's whole share at once
   int64_t seq = 0;
-  uint64_t seed = 0;        ///< of the data's order
+  uint64_t seed = 0;  ///< of the data's order
 
   /// Micro-batches of a student in each step, as rows of the global batch.
   std::vector<RowRange> units(int student, int students) const;
 };
 
-/// Serves all students for all steps. Called by every teacher rank; ends when its last message has left. After each step it
-/// reports its waiting time to the first student.
-void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus, const WorkPlan& plan,
-                        const Communicator& world, const Placement& placement, const ChannelConfig& channel);
+/// Serves all students for all steps. Called by every teacher rank; ends when its last message has
+/// left. After each step it reports its waiting time to the first student.
+void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
+                        const WorkPlan& plan, const Communicator& world, const Placement& placement,
+                        const ChannelConfig& channel);
 
 }  // namespace temper

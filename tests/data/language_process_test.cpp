@@ -1,4 +1,5 @@
-// The forward recursion against a sum over every path of hidden states, and against what the process really emits.
+// The forward recursion against a sum over every path of hidden states, and against what the
+// process really emits.
 #include "data/language_process.h"
 
 #include <gtest/gtest.h>
@@ -32,7 +33,8 @@ double brute_force(const LanguageProcess& process, const std::vector<int32_t>& d
     double p = 1.0 / static_cast<double>(states);
     for (size_t t = 0; t < document.size(); ++t) {
       if (t > 0) p *= process.transition(path[t - 1], path[t]);
-      p *= process.emission(path[t], document[t], {document.begin(), document.begin() + static_cast<long>(t)});
+      p *= process.emission(path[t], document[t],
+                            {document.begin(), document.begin() + static_cast<long>(t)});
     }
     total += p;
     size_t digit = 0;
@@ -43,7 +45,8 @@ double brute_force(const LanguageProcess& process, const std::vector<int32_t>& d
 
 TEST(LanguageProcessTest, ForwardRecursionEqualsTheSumOverAllPaths) {
   const LanguageProcess process(tiny(), 5);
-  for (const std::vector<int32_t>& document : {std::vector<int32_t>{1, 1, 2, 1, 6}, {3, 4, 3, 4, 3}, {2, 5, 6, 1, 4}}) {
+  for (const std::vector<int32_t>& document :
+       {std::vector<int32_t>{1, 1, 2, 1, 6}, {3, 4, 3, 4, 3}, {2, 5, 6, 1, 4}}) {
     LanguageFilter filter(process);
     double product = 1;
     for (const int32_t token : document) product *= filter.observe(token);
@@ -68,7 +71,8 @@ TEST(LanguageProcessTest, DistributionSumsToOneAndAgreesWithObserve) {
 }
 
 TEST(LanguageProcessTest, EmitsWhatTheFilterSays) {
-  // How often each continuation follows one fixed beginning, against the filter: a χ² test with 5 degrees of freedom or fewer.
+  // How often each continuation follows one fixed beginning, against the filter: a χ² test with 5
+  // degrees of freedom or fewer.
   const LanguageProcess process(tiny(), 5);
   std::map<int32_t, double> seen;
   double count = 0;

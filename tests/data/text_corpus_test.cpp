@@ -24,13 +24,16 @@ class TextCorpusTest : public testing::Test {
     std::ofstream(dir_ + "/" + name, std::ios::binary) << text;
     return dir_ + "/" + name;
   }
-  std::string dir_ = (fs::temp_directory_path() / ("temper-text-" + std::to_string(getpid()))).string();
+  std::string dir_ =
+      (fs::temp_directory_path() / ("temper-text-" + std::to_string(getpid()))).string();
 };
 
 std::string sample() {
   std::string text;
   for (int i = 0; i < 3000; ++i) {
-    text += "The " + std::to_string(i * 37 % 101) + " ships sailed past, and nobody saw them but the keeper of light " + std::to_string(i % 13) + ".\n";
+    text += "The " + std::to_string(i * 37 % 101) +
+            " ships sailed past, and nobody saw them but the keeper of light " +
+            std::to_string(i % 13) + ".\n";
   }
   return text + "Zürich, 東京 \t and a smile: 😀\r\n";
 }
@@ -45,7 +48,9 @@ TEST_F(TextCorpusTest, BytesAreIds) {
   const Batch first = corpus->read(Part::kTest, 0, 0, 1, 30);
   const std::string text = sample();
   const size_t begin = text.size() - static_cast<size_t>(static_cast<double>(text.size()) * 0.05);
-  for (int64_t s = 0; s < 30; ++s) EXPECT_EQ(first.tokens[0][s].item<int64_t>(), static_cast<unsigned char>(text[begin + static_cast<size_t>(s)]));
+  for (int64_t s = 0; s < 30; ++s)
+    EXPECT_EQ(first.tokens[0][s].item<int64_t>(),
+              static_cast<unsigned char>(text[begin + static_cast<size_t>(s)]));
 }
 
 TEST_F(TextCorpusTest, SentencePieceIsTrainedOnceAndGivesTheTextBack) {
@@ -61,7 +66,8 @@ TEST_F(TextCorpusTest, SentencePieceIsTrainedOnceAndGivesTheTextBack) {
   EXPECT_EQ(corpus->fingerprint(), other->fingerprint());
   EXPECT_EQ(corpus->tokenizer_file(), dir_ + "/tokenizer.model");
   const std::unique_ptr<Tokenizer> tokenizer = open_sentencepiece(dir_ + "/tokenizer.model");
-  for (const std::string& text : {sample(), std::string("  two  spaces\n\n\nand\ttabs "), std::string("\xf0\x9f\x8e\x89 unseen Ω")}) {
+  for (const std::string& text : {sample(), std::string("  two  spaces\n\n\nand\ttabs "),
+                                  std::string("\xf0\x9f\x8e\x89 unseen Ω")}) {
     EXPECT_EQ(tokenizer->decode(encode_text(*tokenizer, text)), text);
   }
   EXPECT_LT(encode_text(*tokenizer, sample()).size(), sample().size() * 6 / 10);
@@ -95,9 +101,12 @@ TEST_F(TextCorpusTest, TheHeldOutTextDoesNotShapeTheVocabulary) {
 }
 
 TEST_F(TextCorpusTest, PartsAreCutByBytesWhateverTheTokensAre) {
-  // Text to train on that one piece covers, held-out text that takes a token a byte: shares of tokens would put the cut elsewhere.
+  // Text to train on that one piece covers, held-out text that takes a token a byte: shares of
+  // tokens would put the cut elsewhere.
   std::string text;
-  while (text.size() < 18000) text += "aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb cccccccccccccccc dddd " + std::to_string(text.size() % 97) + "\n";
+  while (text.size() < 18000)
+    text += "aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb cccccccccccccccc dddd " +
+            std::to_string(text.size() % 97) + "\n";
   text.resize(18000);
   for (int i = 0; i < 2000; ++i) text += static_cast<char>('A' + i * 7 % 26);
   DataConfig config;
@@ -109,8 +118,11 @@ TEST_F(TextCorpusTest, PartsAreCutByBytesWhateverTheTokensAre) {
   const std::unique_ptr<Tokenizer> tokenizer = open_sentencepiece(corpus->tokenizer_file());
   std::string read;
   for (const Part part : {Part::kFit, Part::kTest}) {
-    const at::Tensor ids = corpus->read(part, 0, 0, corpus->rows(part, 1), 1).tokens.to(at::kInt).reshape(-1);  // (N), all but the last
-    read += tokenizer->decode({ids.const_data_ptr<int32_t>(), ids.const_data_ptr<int32_t>() + ids.numel()});
+    const at::Tensor ids = corpus->read(part, 0, 0, corpus->rows(part, 1), 1)
+                               .tokens.to(at::kInt)
+                               .reshape(-1);  // (N), all but the last
+    read += tokenizer->decode(
+        {ids.const_data_ptr<int32_t>(), ids.const_data_ptr<int32_t>() + ids.numel()});
     read += "?";
   }
   ASSERT_EQ(read.size(), 2000u);
@@ -124,17 +136,20 @@ TEST_F(TextCorpusTest, CutsFallBetweenCharacters) {
   for (int i = 0; i < 500000; ++i) text += "\xe6\x9d\xb1";
   const auto parts = text_parts(text, 0.1, 0.1);
   EXPECT_EQ(parts[0].size() + parts[1].size() + parts[2].size(), text.size());
-  for (const std::string_view part : parts) EXPECT_EQ(find_invalid_utf8(part), std::string_view::npos);
+  for (const std::string_view part : parts)
+    EXPECT_EQ(find_invalid_utf8(part), std::string_view::npos);
   train_sentencepiece(sample(), 300, dir_ + "/small.model");
   const std::unique_ptr<Tokenizer> tokenizer = open_sentencepiece(dir_ + "/small.model");
   EXPECT_EQ(tokenizer->decode(encode_text(*tokenizer, text)), text);
 }
 
 TEST_F(TextCorpusTest, Utf8IsWhatTheStandardSays) {
-  for (const char* good : {"", "a", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
+  for (const char* good : {"", "a", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbf",
+                           "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
     EXPECT_EQ(find_invalid_utf8(good), std::string_view::npos) << good;
   }
-  for (const char* bad : {"\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe6\x9d", "\xe6\x9dz"}) {
+  for (const char* bad : {"\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
+                          "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe6\x9d", "\xe6\x9dz"}) {
     EXPECT_EQ(find_invalid_utf8(std::string("ab") + bad), 2u);
   }
 }

@@ -30,7 +30,9 @@ class TokenFileTest : public testing::Test {
     return "accepted";
   }
   void TearDown() override { std::filesystem::remove(path_); }
-  std::string path_ = (std::filesystem::temp_directory_path() / ("temper-tokens-" + std::to_string(getpid()))).string();
+  std::string path_ =
+      (std::filesystem::temp_directory_path() / ("temper-tokens-" + std::to_string(getpid())))
+          .string();
 };
 
 template <typename T>
@@ -43,8 +45,10 @@ std::string raw(int64_t count) {
   return bytes;
 }
 
-std::string npy(const std::string& descr, const std::string& shape, const std::string& data, const std::string& fortran = "False") {
-  std::string header = "{'descr': '" + descr + "', 'fortran_order': " + fortran + ", 'shape': " + shape + ", }";
+std::string npy(const std::string& descr, const std::string& shape, const std::string& data,
+                const std::string& fortran = "False") {
+  std::string header =
+      "{'descr': '" + descr + "', 'fortran_order': " + fortran + ", 'shape': " + shape + ", }";
   header.resize((header.size() + 11 + 63) / 64 * 64 - 10, ' ');
   header.back() = '\n';
   const auto length = static_cast<uint16_t>(header.size());
@@ -63,13 +67,17 @@ std::string llmc(int32_t count, const std::string& data, int32_t version = 1) {
 
 TEST_F(TokenFileTest, ReadsEveryFormat) {
   const std::vector<std::pair<std::string, std::string>> files = {
-      {npy("|u1", "(1000,)", raw<uint8_t>(1000)), "NumPy u1"},  {npy("<u2", "(1000,)", raw<uint16_t>(1000)), "NumPy u2"},
-      {npy("<u4", "(1000,)", raw<uint32_t>(1000)), "NumPy u4"}, {npy("<i4", "(1000,)", raw<int32_t>(1000)), "NumPy i4"},
-      {npy("<i8", "(1000,)", raw<int64_t>(1000)), "NumPy i8"},  {llmc(1000, raw<uint16_t>(1000)), "llm.c"}};
+      {npy("|u1", "(1000,)", raw<uint8_t>(1000)), "NumPy u1"},
+      {npy("<u2", "(1000,)", raw<uint16_t>(1000)), "NumPy u2"},
+      {npy("<u4", "(1000,)", raw<uint32_t>(1000)), "NumPy u4"},
+      {npy("<i4", "(1000,)", raw<int32_t>(1000)), "NumPy i4"},
+      {npy("<i8", "(1000,)", raw<int64_t>(1000)), "NumPy i8"},
+      {llmc(1000, raw<uint16_t>(1000)), "llm.c"}};
   for (const auto& [bytes, format] : files) {
     const std::unique_ptr<TokenFile> file = TokenFile::open(write(bytes), 100, 0.1, 0.1);
     EXPECT_NE(file->describe().find(format), std::string::npos) << file->describe();
-    const Batch test = file->read(Part::kTest, 0, 0, 3, 20);  // the last 100 of 1000 ids: 0, 1, 2 ...
+    const Batch test =
+        file->read(Part::kTest, 0, 0, 3, 20);  // the last 100 of 1000 ids: 0, 1, 2 ...
     EXPECT_TRUE(at::equal(test.tokens.reshape(-1), at::arange(60))) << format;
     EXPECT_TRUE(at::equal(test.labels.reshape(-1), at::arange(60) + 1)) << format;
   }
@@ -84,17 +92,21 @@ TEST_F(TokenFileTest, NamesTheIdOutsideTheVocabulary) {
   std::string negative = raw<int32_t>(500);
   const int32_t minus = -5;
   std::memcpy(negative.data() + 4 * 3, &minus, 4);
-  EXPECT_NE(refusal(npy("<i4", "(500,)", negative)).find("token 3 has the id -5"), std::string::npos);
+  EXPECT_NE(refusal(npy("<i4", "(500,)", negative)).find("token 3 has the id -5"),
+            std::string::npos);
 }
 
 TEST_F(TokenFileTest, RefusesWhatLies) {
   EXPECT_NE(refusal("").find("empty"), std::string::npos);
   EXPECT_NE(refusal("To be, or not to be").find("neither"), std::string::npos);
   EXPECT_NE(refusal("\x93NUMPY").find("truncated"), std::string::npos);
-  EXPECT_NE(refusal(npy("<u2", "(1000,)", raw<uint16_t>(999))).find("truncated"), std::string::npos);
-  EXPECT_NE(refusal(npy("<u2", "(100, 10)", raw<uint16_t>(1000))).find("one dimension"), std::string::npos);
+  EXPECT_NE(refusal(npy("<u2", "(1000,)", raw<uint16_t>(999))).find("truncated"),
+            std::string::npos);
+  EXPECT_NE(refusal(npy("<u2", "(100, 10)", raw<uint16_t>(1000))).find("one dimension"),
+            std::string::npos);
   EXPECT_NE(refusal(npy("<f4", "(1000,)", raw<uint32_t>(1000))).find("dtype"), std::string::npos);
-  EXPECT_NE(refusal(npy(">u2", "(1000,)", raw<uint16_t>(1000))).find("little-endian"), std::string::npos);
+  EXPECT_NE(refusal(npy(">u2", "(1000,)", raw<uint16_t>(1000))).find("little-endian"),
+            std::string::npos);
   EXPECT_NE(refusal(npy("<u2", "(0,)", "")).find("empty"), std::string::npos);
   EXPECT_NE(refusal(npy("<u2", "(999999999999999999,)", "")).find("truncated"), std::string::npos);
   EXPECT_NE(refusal(llmc(1000, raw<uint16_t>(999))).find("truncated"), std::string::npos);

@@ -36,7 +36,8 @@ TEST(TokenStreamTest, PartsNeverOverlap) {
     const Batch batch = corpus.read(part, 3, 0, rows, 7);
     for (const at::Tensor& ids : {batch.tokens, batch.labels}) {
       const at::Tensor flat = ids.reshape(-1);
-      for (int64_t i = 0; i < flat.numel(); ++i) used[static_cast<int>(part)].insert(flat[i].item<int64_t>());
+      for (int64_t i = 0; i < flat.numel(); ++i)
+        used[static_cast<int>(part)].insert(flat[i].item<int64_t>());
     }
     EXPECT_TRUE(at::equal(batch.tokens + 1, batch.labels));
   }
@@ -51,7 +52,8 @@ TEST(TokenStreamTest, AnEpochVisitsEachWindowOnceInItsOwnOrder) {
   const int64_t rows = corpus.rows(Part::kTrain, 10);
   std::vector<at::Tensor> orders;
   for (int64_t epoch = 0; epoch < 3; ++epoch) {
-    const at::Tensor starts = corpus.read(Part::kTrain, 3, epoch * rows, rows, 10).tokens.select(1, 0);
+    const at::Tensor starts =
+        corpus.read(Part::kTrain, 3, epoch * rows, rows, 10).tokens.select(1, 0);
     const at::Tensor sorted = std::get<0>(starts.sort());
     EXPECT_TRUE(at::equal(sorted - sorted[0], at::arange(rows) * 10));
     orders.push_back(starts);

@@ -1,5 +1,5 @@
-// What a user may get wrong: each ends all ranks within ten seconds, with an exit code that says so and one line on one rank's screen
-// that names the option or file, the value and the remedy.
+// What a user may get wrong: each ends all ranks within ten seconds, with an exit code that says so
+// and one line on one rank's screen that names the option or file, the value and the remedy.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -18,19 +18,24 @@ constexpr double kLongest = 10.0;
 
 size_t count(const std::string& text, const std::string& what) {
   size_t found = 0;
-  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + what.size())) ++found;
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + what.size()))
+    ++found;
   return found;
 }
 
-/// A job of one teacher and two students that must be refused, with all of `words` in its one message.
-void refused(const Arguments& more, const Arguments& words, const std::string& command = "distill", int ranks = 3) {
+/// A job of one teacher and two students that must be refused, with all of `words` in its one
+/// message.
+void refused(const Arguments& more, const Arguments& words, const std::string& command = "distill",
+             int ranks = 3) {
   const ScratchDir scratch;
   Arguments arguments{command};
   if (command == "distill") {
-    const Arguments usual = {"--train.steps", "2", "--train.seq", "32", "--train.batch", "4", "--teacher.width", "32",
-                             "--launch.teachers", "1", "--run.dir", scratch / "run"};
+    const Arguments usual = {"--train.steps",     "2", "--train.seq",     "32",
+                             "--train.batch",     "4", "--teacher.width", "32",
+                             "--launch.teachers", "1", "--run.dir",       scratch / "run"};
     for (size_t i = 0; i < usual.size(); i += 2) {
-      if (std::find(more.begin(), more.end(), usual[i]) == more.end()) arguments.insert(arguments.end(), {usual[i], usual[i + 1]});
+      if (std::find(more.begin(), more.end(), usual[i]) == more.end())
+        arguments.insert(arguments.end(), {usual[i], usual[i + 1]});
     }
   }
   arguments.insert(arguments.end(), more.begin(), more.end());
@@ -44,21 +49,24 @@ void refused(const Arguments& more, const Arguments& words, const std::string& c
   const size_t begin = outcome.err.find("error: ");
   ASSERT_NE(begin, std::string::npos);
   const std::string line = outcome.err.substr(begin, outcome.err.find('\n', begin) - begin);
-  for (const std::string& word : words) EXPECT_NE(line.find(word), std::string::npos) << "'" << word << "' in: " << line;
+  for (const std::string& word : words)
+    EXPECT_NE(line.find(word), std::string::npos) << "'" << word << "' in: " << line;
 }
 
 /// A model with the vocabulary, trained for a step.
-std::string make_model(const ScratchDir& scratch, const std::string& name, int vocab, int positions = 64) {
-  const Outcome outcome =
-      launch({"train", "--run.dir", scratch / name, "--data.vocab", std::to_string(vocab), "--model.width", "32", "--model.layers", "1",
-              "--model.positions", std::to_string(positions), "--train.steps", "1", "--train.seq", "32", "--train.batch", "2",
-              "--evaluate.max-tokens", "128"});
+std::string make_model(const ScratchDir& scratch, const std::string& name, int vocab,
+                       int positions = 64) {
+  const Outcome outcome = launch(
+      {"train", "--run.dir", scratch / name, "--data.vocab", std::to_string(vocab), "--model.width",
+       "32", "--model.layers", "1", "--model.positions", std::to_string(positions), "--train.steps",
+       "1", "--train.seq", "32", "--train.batch", "2", "--evaluate.max-tokens", "128"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   return scratch / (name + "/model");
 }
 
 TEST(BadInputTest, MissingText) {
-  refused({"--data.source", "text", "--data.text", "/nowhere/book.txt"}, {"/nowhere/book.txt", "data.text"});
+  refused({"--data.source", "text", "--data.text", "/nowhere/book.txt"},
+          {"/nowhere/book.txt", "data.text"});
 }
 
 TEST(BadInputTest, NoTextGiven) { refused({"--data.source", "text"}, {"data.text"}); }
@@ -72,7 +80,8 @@ TEST(BadInputTest, EmptyText) {
 TEST(BadInputTest, TextTooShort) {
   const ScratchDir scratch;
   write_text(scratch / "short.txt", "To be, or not to be.");
-  refused({"--data.source", "text", "--data.text", scratch / "short.txt"}, {"short.txt", "train.seq"});
+  refused({"--data.source", "text", "--data.text", scratch / "short.txt"},
+          {"short.txt", "train.seq"});
 }
 
 TEST(BadInputTest, TokenOutsideTheVocabulary) {
@@ -84,15 +93,18 @@ TEST(BadInputTest, TokenOutsideTheVocabulary) {
   header[2] = 5000;
   std::vector<uint16_t> ids(5000, 7);
   ids[4321] = 1234;
-  write_text(scratch / "tokens.bin", std::string(reinterpret_cast<const char*>(header.data()), 1024) +
-                                         std::string(reinterpret_cast<const char*>(ids.data()), 10000));
-  refused({"--data.source", "tokens", "--data.tokens", scratch / "tokens.bin", "--data.vocab", "1000"},
-          {"tokens.bin", "1234", "1000", "4321"});
+  write_text(scratch / "tokens.bin",
+             std::string(reinterpret_cast<const char*>(header.data()), 1024) +
+                 std::string(reinterpret_cast<const char*>(ids.data()), 10000));
+  refused(
+      {"--data.source", "tokens", "--data.tokens", scratch / "tokens.bin", "--data.vocab", "1000"},
+      {"tokens.bin", "1234", "1000", "4321"});
 }
 
 TEST(BadInputTest, VocabulariesThatDiffer) {
   const ScratchDir scratch;
-  refused({"--data.vocab", "64", "--teacher.path", make_model(scratch, "a", 64), "--student.path", make_model(scratch, "b", 96)},
+  refused({"--data.vocab", "64", "--teacher.path", make_model(scratch, "a", 64), "--student.path",
+           make_model(scratch, "b", 96)},
           {"64", "96", "vocabulary"});
 }
 
@@ -103,7 +115,8 @@ TEST(BadInputTest, MoreTeachersThanRanks) {
 }
 
 TEST(BadInputTest, TemperatureThatIsNone) {
-  for (const char* value : {"0", "-2", "nan", "inf"}) refused({"--teacher.temperature", value}, {"--teacher.temperature", value});
+  for (const char* value : {"0", "-2", "nan", "inf"})
+    refused({"--teacher.temperature", value}, {"--teacher.temperature", value});
   refused({"--teacher.temperature", "warm"}, {"teacher.temperature", "warm"});
 }
 
@@ -135,23 +148,28 @@ TEST(BadInputTest, TruncatedWeights) {
 TEST(BadInputTest, MalformedModelConfig) {
   const ScratchDir scratch;
   const std::string model = make_model(scratch, "a", 64);
-  for (const char* text : {"", "{", "[1, 2]", "{\"model_type\": 3}", "{\"model_type\": \"llama\", \"hidden_size\": -5}", "null"}) {
+  for (const char* text : {"", "{", "[1, 2]", "{\"model_type\": 3}",
+                           "{\"model_type\": \"llama\", \"hidden_size\": -5}", "null"}) {
     write_text(model + "/config.json", text);
     refused({"--data.vocab", "64", "--teacher.path", model}, {"config.json"});
   }
 }
 
-TEST(BadInputTest, MissingModel) { refused({"--teacher.path", "/nowhere/teacher"}, {"/nowhere/teacher"}); }
+TEST(BadInputTest, MissingModel) {
+  refused({"--teacher.path", "/nowhere/teacher"}, {"/nowhere/teacher"});
+}
 
 TEST(BadInputTest, SequenceBeyondThePositions) {
   const ScratchDir scratch;
-  refused({"--data.vocab", "64", "--teacher.path", make_model(scratch, "a", 64, 48), "--train.seq", "49"},
+  refused({"--data.vocab", "64", "--teacher.path", make_model(scratch, "a", 64, 48), "--train.seq",
+           "49"},
           {"--train.seq", "49", "48"});
   refused({"--student.positions", "16"}, {"--train.seq", "32", "16"});
 }
 
 TEST(BadInputTest, TeacherOpenedAndTrained) {
-  refused({"--teacher.path", "/x", "--teacher.train-steps", "5"}, {"--teacher.path", "--teacher.train-steps"});
+  refused({"--teacher.path", "/x", "--teacher.train-steps", "5"},
+          {"--teacher.path", "--teacher.train-steps"});
 }
 
 TEST(BadInputTest, UnknownNames) {
@@ -167,7 +185,9 @@ TEST(BadInputTest, UnknownNames) {
   refused({"stray"}, {"stray"});
 }
 
-TEST(BadInputTest, FewerSequencesThanStudents) { refused({"--train.batch", "1"}, {"--train.batch", "1"}); }
+TEST(BadInputTest, FewerSequencesThanStudents) {
+  refused({"--train.batch", "1"}, {"--train.batch", "1"});
+}
 
 TEST(BadInputTest, NumbersThatAreNone) {
   refused({"--train.steps", "ten"}, {"train.steps", "ten"});
@@ -181,12 +201,31 @@ TEST(BadInputTest, EvaluateWithoutModel) { refused({}, {"--model.path"}, "evalua
 TEST(BadInputTest, NoGpu) { refused({"--run.device", "cuda"}, {"--run.device", "cuda"}); }
 #endif
 
-// Trouble in the middle of a run: a learning rate that blows up ends all ranks with the code for numbers.
+// Trouble in the middle of a run: a learning rate that blows up ends all ranks with the code for
+// numbers.
 TEST(BadInputTest, NumericTroubleHasItsOwnExitCode) {
   const ScratchDir scratch;
-  const Outcome outcome = launch({"distill", "--run.dir", scratch / "run", "--launch.teachers", "1", "--train.steps", "50", "--train.seq",
-                                  "32", "--train.batch", "4", "--train.optimizer", "sgd", "--train.lr", "1e30", "--train.clip", "0",
-                                  "--train.warmup", "0", "--evaluate.max-tokens", "64"},
+  const Outcome outcome = launch({"distill",
+                                  "--run.dir",
+                                  scratch / "run",
+                                  "--launch.teachers",
+                                  "1",
+                                  "--train.steps",
+                                  "50",
+                                  "--train.seq",
+                                  "32",
+                                  "--train.batch",
+                                  "4",
+                                  "--train.optimizer",
+                                  "sgd",
+                                  "--train.lr",
+                                  "1e30",
+                                  "--train.clip",
+                                  "0",
+                                  "--train.warmup",
+                                  "0",
+                                  "--evaluate.max-tokens",
+                                  "64"},
                                  3, 60);
   EXPECT_EQ(outcome.code, 4) << outcome.err;
   EXPECT_EQ(count(outcome.err, "error: "), 1u) << outcome.err;

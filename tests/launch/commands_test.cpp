@@ -1,4 +1,5 @@
-// The commands as a user runs them: every file under configs/, help, dry runs, and one small job from text to student.
+// The commands as a user runs them: every file under configs/, help, dry runs, and one small job
+// from text to student.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -14,7 +15,9 @@ namespace fs = std::filesystem;
 
 std::string sample_text() {
   std::string text;
-  for (int i = 0; i < 4000; ++i) text += "line " + std::to_string(i * 7919 % 1000) + " of a small text that has some order in it\n";
+  for (int i = 0; i < 4000; ++i)
+    text +=
+        "line " + std::to_string(i * 7919 % 1000) + " of a small text that has some order in it\n";
   return text;
 }
 
@@ -25,11 +28,13 @@ TEST(CommandsTest, HelpNamesEveryOptionWithADefault) {
     EXPECT_NE(general.out.find(std::string("\n  ") + command), std::string::npos);
     const Outcome help = launch({command, "--help"});
     EXPECT_EQ(help.code, 0) << help.err;
-    for (const char* option : {"--config", "--dry-run", "--data.source", "--run.threads", "--evaluate.max-tokens"}) {
+    for (const char* option :
+         {"--config", "--dry-run", "--data.source", "--run.threads", "--evaluate.max-tokens"}) {
       EXPECT_NE(help.out.find(option), std::string::npos) << command << " " << option;
     }
   }
-  EXPECT_NE(launch({"distill", "--help"}).out.find("--teacher.temperature T (=2)"), std::string::npos);
+  EXPECT_NE(launch({"distill", "--help"}).out.find("--teacher.temperature T (=2)"),
+            std::string::npos);
 }
 
 TEST(CommandsTest, EveryConfigIsLoaded) {
@@ -38,8 +43,9 @@ TEST(CommandsTest, EveryConfigIsLoaded) {
     if (entry.path().extension() != ".ini") continue;
     ++found;
     const ScratchDir scratch;
-    const Outcome outcome =
-        launch({"distill", "--config", entry.path().string(), "--dry-run", "--data.text", "unused.txt", "--run.dir", scratch / "run"}, 3);
+    const Outcome outcome = launch({"distill", "--config", entry.path().string(), "--dry-run",
+                                    "--data.text", "unused.txt", "--run.dir", scratch / "run"},
+                                   3);
     EXPECT_EQ(outcome.code, 0) << entry.path() << outcome.err;
     EXPECT_NE(outcome.out.find("Soft targets"), std::string::npos);
     EXPECT_FALSE(fs::exists(scratch / "run"));
@@ -48,12 +54,15 @@ TEST(CommandsTest, EveryConfigIsLoaded) {
 }
 
 TEST(CommandsTest, DryRunDoesItsArithmetic) {
-  const Outcome outcome = launch({"distill", "--dry-run", "--launch.teachers", "1", "--train.batch", "8", "--train.seq", "64", "--train.steps", "10",
-                                  "--train.micro-batch", "2"},
-                                 3);
+  const Outcome outcome =
+      launch({"distill", "--dry-run", "--launch.teachers", "1", "--train.batch", "8", "--train.seq",
+              "64", "--train.steps", "10", "--train.micro-batch", "2"},
+             3);
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  for (const char* words : {"8 sequences x 64 tokens = 512 tokens per step, x 10 steps = 5.1k tokens", "a rank has 4 sequences per step, in 2 micro-batches",
-                            "rank 0  node 0  student 0", "rank 2  node 0  teacher 0", "1024 bytes per token", "steps = 10"}) {
+  for (const char* words :
+       {"8 sequences x 64 tokens = 512 tokens per step, x 10 steps = 5.1k tokens",
+        "a rank has 4 sequences per step, in 2 micro-batches", "rank 0  node 0  student 0",
+        "rank 2  node 0  teacher 0", "1024 bytes per token", "steps = 10"}) {
     EXPECT_NE(outcome.out.find(words), std::string::npos) << words << "\n" << outcome.out;
   }
 }
@@ -62,35 +71,76 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
   const ScratchDir scratch;
   write_text(scratch / "text.txt", sample_text());
   const std::string run = scratch / "run";
-  const Outcome distilled = launch(
-      {"distill", "--run.dir", run, "--launch.teachers", "1", "--data.source", "text", "--data.text", scratch / "text.txt", "--data.tokenizer",
-       "sentencepiece", "--data.vocab", "300", "--teacher.layers", "1", "--teacher.width", "64", "--teacher.train-steps", "30", "--student.layers", "1",
-       "--student.width", "32", "--train.steps", "20", "--train.batch", "6", "--train.seq", "32", "--train.warmup", "5", "--train.checkpoint-every", "10",
-       "--compare.hard-labels", "true"},
-      3);
+  const Outcome distilled = launch({"distill",
+                                    "--run.dir",
+                                    run,
+                                    "--launch.teachers",
+                                    "1",
+                                    "--data.source",
+                                    "text",
+                                    "--data.text",
+                                    scratch / "text.txt",
+                                    "--data.tokenizer",
+                                    "sentencepiece",
+                                    "--data.vocab",
+                                    "300",
+                                    "--teacher.layers",
+                                    "1",
+                                    "--teacher.width",
+                                    "64",
+                                    "--teacher.train-steps",
+                                    "30",
+                                    "--student.layers",
+                                    "1",
+                                    "--student.width",
+                                    "32",
+                                    "--train.steps",
+                                    "20",
+                                    "--train.batch",
+                                    "6",
+                                    "--train.seq",
+                                    "32",
+                                    "--train.warmup",
+                                    "5",
+                                    "--train.checkpoint-every",
+                                    "10",
+                                    "--compare.hard-labels",
+                                    "true"},
+                                   3);
   ASSERT_EQ(distilled.code, 0) << distilled.err;
-  for (const char* words : {"teacher", "student, distilled", "student, hard labels", "before calibration", "after calibration"}) {
+  for (const char* words : {"teacher", "student, distilled", "student, hard labels",
+                            "before calibration", "after calibration"}) {
     EXPECT_NE(distilled.out.find(words), std::string::npos) << words;
   }
-  for (const char* file : {"config.ini", "metrics.jsonl", "summary.json", "report.html", "tokenizer.model", "teacher/model.safetensors", "student/config.json",
-                           "student/model.safetensors", "student/generation_config.json", "student/tokenizer.model",
-                           "checkpoints/step-00000010/model.safetensors", "checkpoints/step-00000020/config.json"}) {
+  for (const char* file :
+       {"config.ini", "metrics.jsonl", "summary.json", "report.html", "tokenizer.model",
+        "teacher/model.safetensors", "student/config.json", "student/model.safetensors",
+        "student/generation_config.json", "student/tokenizer.model",
+        "checkpoints/step-00000010/model.safetensors", "checkpoints/step-00000020/config.json"}) {
     EXPECT_TRUE(fs::exists(fs::path(run) / file)) << file;
   }
   const std::vector<double> losses = metric(run + "/metrics.jsonl", "loss");
   ASSERT_EQ(losses.size(), 20u);
   EXPECT_LT(losses.back(), losses.front());
-  for (const double bytes : metric(run + "/metrics.jsonl", "bytes_per_token")) EXPECT_GE(bytes, 300 * 4);  // 300 logits of fp32
+  for (const double bytes : metric(run + "/metrics.jsonl", "bytes_per_token"))
+    EXPECT_GE(bytes, 300 * 4);  // 300 logits of fp32
   const auto summary = nlohmann::json::parse(read_text(run + "/summary.json"));
   const auto& student = summary.at("results").at(1);
-  EXPECT_LE(student.at("fit").at("after").at("nll").get<double>(), student.at("fit").at("before").at("nll").get<double>());
-  EXPECT_EQ(student.at("test").at("after").at("accuracy"), student.at("test").at("before").at("accuracy"));
+  EXPECT_LE(student.at("fit").at("after").at("nll").get<double>(),
+            student.at("fit").at("before").at("nll").get<double>());
+  EXPECT_EQ(student.at("test").at("after").at("accuracy"),
+            student.at("test").at("before").at("accuracy"));
   const double temperature = student.at("temperature").get<double>();
-  EXPECT_EQ(nlohmann::json::parse(read_text(run + "/student/generation_config.json")).at("temperature").get<double>(), temperature);
+  EXPECT_EQ(nlohmann::json::parse(read_text(run + "/student/generation_config.json"))
+                .at("temperature")
+                .get<double>(),
+            temperature);
 
   // The run's own configuration serves the other commands, on any number of ranks.
-  const std::vector<std::string> common{"--config", run + "/config.ini", "--model.path", run + "/student", "--data.tokenizer",
-                                        run + "/student/tokenizer.model", "--json"};
+  const std::vector<std::string> common{
+      "--config",       run + "/config.ini", "--model.path",
+      run + "/student", "--data.tokenizer",  run + "/student/tokenizer.model",
+      "--json"};
   for (const int ranks : {0, 2}) {
     std::vector<std::string> arguments{"calibrate"};
     arguments.insert(arguments.end(), common.begin(), common.end());
@@ -98,34 +148,43 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
     ASSERT_EQ(calibrated.code, 0) << calibrated.err;
     const auto json = nlohmann::json::parse(calibrated.out);
     EXPECT_NEAR(json.at("temperature").get<double>(), temperature, 1e-4);
-    EXPECT_NEAR(json.at("before").at("nll").get<double>(), student.at("test").at("before").at("nll").get<double>(), 1e-4);
+    EXPECT_NEAR(json.at("before").at("nll").get<double>(),
+                student.at("test").at("before").at("nll").get<double>(), 1e-4);
     EXPECT_GE(json.at("passes").get<int>(), 1);
     arguments[0] = "evaluate";
-    arguments.insert(arguments.end(), {"--evaluate.temperature", std::to_string(temperature), "--dump-logits", scratch / "logits.safetensors"});
+    arguments.insert(arguments.end(), {"--evaluate.temperature", std::to_string(temperature),
+                                       "--dump-logits", scratch / "logits.safetensors"});
     const Outcome evaluated = launch(arguments, ranks);
     ASSERT_EQ(evaluated.code, 0) << evaluated.err;
     const auto metrics = nlohmann::json::parse(evaluated.out);
-    for (const char* key : {"nll", "perplexity", "accuracy", "ece", "ece_equal_mass", "brier", "tokens", "temperature"}) {
+    for (const char* key : {"nll", "perplexity", "accuracy", "ece", "ece_equal_mass", "brier",
+                            "tokens", "temperature"}) {
       EXPECT_TRUE(metrics.contains(key)) << key;
     }
-    EXPECT_NEAR(metrics.at("nll").get<double>(), student.at("test").at("after").at("nll").get<double>(), 1e-4);
+    EXPECT_NEAR(metrics.at("nll").get<double>(),
+                student.at("test").at("after").at("nll").get<double>(), 1e-4);
     EXPECT_TRUE(fs::exists(scratch / "logits.safetensors"));
   }
 }
 
 TEST(CommandsTest, TrainMakesATeacherThatDistillOpens) {
   const ScratchDir scratch;
-  const Outcome trained = launch({"train", "--run.dir", scratch / "teacher", "--model.family", "gpt2", "--model.layers", "1", "--model.width", "32",
-                                  "--train.steps", "10", "--train.batch", "4", "--train.seq", "32", "--evaluate.max-tokens", "512"},
-                                 2);
+  const Outcome trained =
+      launch({"train", "--run.dir", scratch / "teacher", "--model.family", "gpt2", "--model.layers",
+              "1", "--model.width", "32", "--train.steps", "10", "--train.batch", "4",
+              "--train.seq", "32", "--evaluate.max-tokens", "512"},
+             2);
   ASSERT_EQ(trained.code, 0) << trained.err;
   for (const char* precision : {"fp32", "bf16"}) {
-    const Outcome distilled = launch({"distill", "--run.dir", scratch / precision, "--teacher.path", scratch / "teacher/model", "--student.path",
-                                      scratch / "teacher/model", "--train.steps", "3", "--train.batch", "4", "--train.seq", "32", "--run.precision",
-                                      precision, "--evaluate.max-tokens", "512", "--train.warmup", "0"});
+    const Outcome distilled =
+        launch({"distill", "--run.dir", scratch / precision, "--teacher.path",
+                scratch / "teacher/model", "--student.path", scratch / "teacher/model",
+                "--train.steps", "3", "--train.batch", "4", "--train.seq", "32", "--run.precision",
+                precision, "--evaluate.max-tokens", "512", "--train.warmup", "0"});
     ASSERT_EQ(distilled.code, 0) << distilled.err;
     // A student that is its teacher: no divergence at the first step.
-    EXPECT_NEAR(metric(scratch / (std::string(precision) + "/metrics.jsonl"), "kl").front(), 0.0, 1e-5);
+    EXPECT_NEAR(metric(scratch / (std::string(precision) + "/metrics.jsonl"), "kl").front(), 0.0,
+                1e-5);
   }
 }
 

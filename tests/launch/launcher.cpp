@@ -27,7 +27,9 @@ std::string quoted(const std::string& text) {
 Outcome launch(const std::vector<std::string>& arguments, int ranks, int timeout_s) {
   const ScratchDir scratch;
   std::string command = "timeout -k 5 " + std::to_string(timeout_s) + " ";
-  if (ranks > 0) command += std::string(TEMPER_MPIEXEC) + " --oversubscribe --bind-to none -n " + std::to_string(ranks) + " ";
+  if (ranks > 0)
+    command += std::string(TEMPER_MPIEXEC) + " --oversubscribe --bind-to none -n " +
+               std::to_string(ranks) + " ";
   command += quoted(TEMPER_PROGRAM);
   for (const std::string& argument : arguments) command += " " + quoted(argument);
   command += " </dev/null >" + quoted(scratch / "out") + " 2>" + quoted(scratch / "err");
@@ -67,7 +69,8 @@ void write_text(const std::string& path, const std::string& content) {
 std::vector<double> metric(const std::string& path, const std::string& key) {
   std::vector<double> values;
   std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) values.push_back(nlohmann::json::parse(line).at(key).get<double>());
+  for (std::string line; std::getline(file, line);)
+    values.push_back(nlohmann::json::parse(line).at(key).get<double>());
   return values;
 }
 

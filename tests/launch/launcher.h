@@ -14,7 +14,8 @@ struct Outcome {
   double seconds = 0;
 };
 
-/// Runs `temper ARGUMENTS…` with `ranks` ranks under mpirun (0: without mpirun), stopped after `timeout_s`.
+/// Runs `temper ARGUMENTS…` with `ranks` ranks under mpirun (0: without mpirun), stopped after
+/// `timeout_s`.
 Outcome launch(const std::vector<std::string>& arguments, int ranks = 0, int timeout_s = 120);
 
 /// A new empty folder below the system's temporary folder, removed by the destructor.

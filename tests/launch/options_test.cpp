@@ -1,4 +1,5 @@
-// Options: command line over file over default, nearest names, and a resolved configuration that gives the same again.
+// Options: command line over file over default, nearest names, and a resolved configuration that
+// gives the same again.
 #include "launch/options.h"
 
 #include <c10/util/Exception.h>
@@ -24,13 +25,16 @@ struct Example {
   Example() {
     own.add_options()("config", po::value<std::string>(&config), "")(
         "train.steps", po::value<int64_t>(&steps)->default_value(steps), "how many")(
-        "train.lr", po::value<double>(&lr)->default_value(lr), "")("run.name", po::value<std::string>(&name)->default_value(name), "")(
+        "train.lr", po::value<double>(&lr)->default_value(lr), "")(
+        "run.name", po::value<std::string>(&name)->default_value(name), "")(
         "run.flag", po::value<bool>(&flag)->default_value(flag), "");
     all.add(own);
     all.add_options()("model.path", po::value<std::string>(), "");
   }
 
-  void parse(const std::vector<std::string>& arguments) { parse_options("test", arguments, own, all); }
+  void parse(const std::vector<std::string>& arguments) {
+    parse_options("test", arguments, own, all);
+  }
 
   std::string refusal(const std::vector<std::string>& arguments) {
     try {
@@ -44,7 +48,8 @@ struct Example {
 
 TEST(OptionsTest, CommandLineOverFileOverDefault) {
   const ScratchDir scratch;
-  write_text(scratch / "a.ini", "# comment\n[train]\nsteps = 20   # twenty\nlr = 0.5\n\n[model]\npath = elsewhere\n");
+  write_text(scratch / "a.ini",
+             "# comment\n[train]\nsteps = 20   # twenty\nlr = 0.5\n\n[model]\npath = elsewhere\n");
   Example example;
   example.parse({"--config", scratch / "a.ini", "--train.steps", "30", "--run.flag=true"});
   EXPECT_EQ(example.steps, 30);
@@ -60,19 +65,22 @@ TEST(OptionsTest, NegativeNumbersAreValues) {
 }
 
 TEST(OptionsTest, UnknownNamesAreRefusedWithTheNearest) {
-  EXPECT_NE(Example().refusal({"--train.step", "3"}).find("did you mean --train.steps?"), std::string::npos);
+  EXPECT_NE(Example().refusal({"--train.step", "3"}).find("did you mean --train.steps?"),
+            std::string::npos);
   EXPECT_NE(Example().refusal({"--train", "3"}).find("unknown option --train"), std::string::npos);
   EXPECT_NE(Example().refusal({"--model.path", "x"}).find("another command"), std::string::npos);
   EXPECT_NE(Example().refusal({"--train.steps", "many"}).find("many"), std::string::npos);
   EXPECT_NE(Example().refusal({"--train.steps"}).find("train.steps"), std::string::npos);
-  EXPECT_NE(Example().refusal({"--train.steps", "1", "--train.steps", "2"}).find("train.steps"), std::string::npos);
+  EXPECT_NE(Example().refusal({"--train.steps", "1", "--train.steps", "2"}).find("train.steps"),
+            std::string::npos);
   EXPECT_EQ(nearest_name("stpes", {"lr", "steps", "seq"}), "steps");
 }
 
 TEST(OptionsTest, ResolvedConfigurationGivesTheSameAgain) {
   const ScratchDir scratch;
   Example first;
-  const std::vector<std::string> arguments{"--train.lr", "0.30000000000000004", "--run.name", "two words", "--run.flag", "true"};
+  const std::vector<std::string> arguments{"--train.lr", "0.30000000000000004", "--run.name",
+                                           "two words",  "--run.flag",          "true"};
   write_text(scratch / "r.ini", resolved_ini("test", arguments, first.own, first.all));
   Example again;
   again.parse({"--config", scratch / "r.ini"});

@@ -30,10 +30,12 @@ TEST(ResultsTest, JsonAndBack) {
 }
 
 TEST(ResultsTest, TableGivesMeanAndSpread) {
-  const std::string table = results_table({result("teacher", 0, 2.0), result("student", 1, 3.0), result("student", 2, 3.5)}, 1.75);
+  const std::string table = results_table(
+      {result("teacher", 0, 2.0), result("student", 1, 3.0), result("student", 2, 3.5)}, 1.75);
   EXPECT_NE(table.find("3.2500 (spread 0.5000)"), std::string::npos) << table;
   EXPECT_NE(table.find("entropy floor"), std::string::npos);
-  EXPECT_EQ(results_table({result("teacher", 0, 2.0)}, NAN).find("entropy floor"), std::string::npos);
+  EXPECT_EQ(results_table({result("teacher", 0, 2.0)}, NAN).find("entropy floor"),
+            std::string::npos);
 }
 
 TEST(ResultsTest, TextsForPeople) {

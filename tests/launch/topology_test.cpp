@@ -1,5 +1,6 @@
-// The same job on every layout: ranks, teachers, accumulation. The built-in language's rows have uneven numbers of valid tokens
-// (document starts are not predicted), so a gradient that were averaged by rank or micro-batch would show.
+// The same job on every layout: ranks, teachers, accumulation. The built-in language's rows have
+// uneven numbers of valid tokens (document starts are not predicted), so a gradient that were
+// averaged by rank or micro-batch would show.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -22,12 +23,18 @@ constexpr int kBatch = 12;
 
 const std::vector<Layout>& layouts() {
   static const std::vector<Layout> all = {
-      {"colocated 1", 0, 0, 0},          {"colocated 2", 2, 0, 0},           {"colocated 4", 4, 0, 0},
-      {"1 teacher + 1 student", 2, 1, 0}, {"1 teacher + 2 students", 3, 1, 0}, {"1 teacher + 3 students", 4, 1, 0},
+      {"colocated 1", 0, 0, 0},
+      {"colocated 2", 2, 0, 0},
+      {"colocated 4", 4, 0, 0},
+      {"1 teacher + 1 student", 2, 1, 0},
+      {"1 teacher + 2 students", 3, 1, 0},
+      {"1 teacher + 3 students", 4, 1, 0},
       {"2 teachers + 2 students", 4, 2, 0},
       // Accumulation of 2 and 4 micro-batches a rank.
-      {"colocated 1, accumulation 2", 0, 0, 6}, {"colocated 1, accumulation 4", 0, 0, 3},
-      {"1 teacher + 2 students, accumulation 2", 3, 1, 3}, {"2 teachers + 2 students, accumulation 4", 4, 2, 2},
+      {"colocated 1, accumulation 2", 0, 0, 6},
+      {"colocated 1, accumulation 4", 0, 0, 3},
+      {"1 teacher + 2 students, accumulation 2", 3, 1, 3},
+      {"2 teachers + 2 students, accumulation 4", 4, 2, 2},
   };
   return all;
 }
@@ -40,42 +47,83 @@ struct Trained {
 at::Tensor flat(const std::string& path) {
   const SafetensorsFile file(path);
   std::vector<at::Tensor> parts;
-  for (const std::string& name : file.names()) parts.push_back(file.tensor(name).to(at::kDouble).reshape(-1));
+  for (const std::string& name : file.names())
+    parts.push_back(file.tensor(name).to(at::kDouble).reshape(-1));
   return at::cat(parts);
 }
 
 Trained train(const Layout& layout, const std::string& optimizer, const std::string& dir) {
   const std::string gradient = dir + "-gradient.safetensors";
-  std::vector<std::string> arguments = {
-      "distill", "--run.dir", dir, "--launch.teachers", std::to_string(layout.teachers), "--debug.dump-gradient", gradient,
-      "--teacher.layers", "2", "--teacher.width", "48", "--teacher.heads", "4", "--student.layers", "2", "--student.width", "32",
-      "--student.heads", "4", "--train.steps", "20", "--train.batch", std::to_string(kBatch), "--train.seq", "64",
-      "--train.micro-batch", std::to_string(layout.micro_batch), "--train.optimizer", optimizer, "--train.warmup", "4",
-      "--train.clip", "1", "--loss.alpha", "0.7", "--evaluate.max-tokens", "256", "--run.threads", "1"};
-  for (const char* more : {"--train.lr", optimizer == "sgd" ? "0.1" : "0.001"}) arguments.emplace_back(more);
+  std::vector<std::string> arguments = {"distill",
+                                        "--run.dir",
+                                        dir,
+                                        "--launch.teachers",
+                                        std::to_string(layout.teachers),
+                                        "--debug.dump-gradient",
+                                        gradient,
+                                        "--teacher.layers",
+                                        "2",
+                                        "--teacher.width",
+                                        "48",
+                                        "--teacher.heads",
+                                        "4",
+                                        "--student.layers",
+                                        "2",
+                                        "--student.width",
+                                        "32",
+                                        "--student.heads",
+                                        "4",
+                                        "--train.steps",
+                                        "20",
+                                        "--train.batch",
+                                        std::to_string(kBatch),
+                                        "--train.seq",
+                                        "64",
+                                        "--train.micro-batch",
+                                        std::to_string(layout.micro_batch),
+                                        "--train.optimizer",
+                                        optimizer,
+                                        "--train.warmup",
+                                        "4",
+                                        "--train.clip",
+                                        "1",
+                                        "--loss.alpha",
+                                        "0.7",
+                                        "--evaluate.max-tokens",
+                                        "256",
+                                        "--run.threads",
+                                        "1"};
+  for (const char* more : {"--train.lr", optimizer == "sgd" ? "0.1" : "0.001"})
+    arguments.emplace_back(more);
   const Outcome outcome = launch(arguments, layout.ranks);
   EXPECT_EQ(outcome.code, 0) << layout.name << "\n" << outcome.err;
   if (outcome.code != 0) return {};
-  return {metric(dir + "/metrics.jsonl", "loss"), flat(gradient), flat(dir + "/student/model.safetensors")};
+  return {metric(dir + "/metrics.jsonl", "loss"), flat(gradient),
+          flat(dir + "/student/model.safetensors")};
 }
 
-double relative(const at::Tensor& a, const at::Tensor& b) { return ((a - b).norm() / b.norm()).item<double>(); }
+double relative(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).norm() / b.norm()).item<double>();
+}
 
 double largest_relative(const std::vector<double>& a, const std::vector<double>& b) {
   double largest = 0;
-  for (size_t i = 0; i < b.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]) / std::abs(b[i]));
+  for (size_t i = 0; i < b.size(); ++i)
+    largest = std::max(largest, std::abs(a[i] - b[i]) / std::abs(b[i]));
   return largest;
 }
 
 TEST(TopologyTest, RowsHaveUnevenNumbersOfValidTokens) {
   const std::unique_ptr<Corpus> corpus = open_corpus(DataConfig{}, "", false);
-  const at::Tensor valid = (corpus->read(Part::kTrain, 1, 0, kBatch, 64).labels != kIgnoredLabel).sum(1);  // (B)
+  const at::Tensor valid =
+      (corpus->read(Part::kTrain, 1, 0, kBatch, 64).labels != kIgnoredLabel).sum(1);  // (B)
   EXPECT_LT(valid.min().item<int64_t>(), valid.max().item<int64_t>());
 }
 
 TEST(TopologyTest, EveryLayoutGivesTheSameRun) {
   const ScratchDir scratch;
-  const Trained sgd = train(layouts()[0], "sgd", scratch / "sgd-0"), adam = train(layouts()[0], "adamw", scratch / "adamw-0");
+  const Trained sgd = train(layouts()[0], "sgd", scratch / "sgd-0"),
+                adam = train(layouts()[0], "adamw", scratch / "adamw-0");
   ASSERT_EQ(sgd.losses.size(), 20u);
   ASSERT_EQ(adam.losses.size(), 20u);
   EXPECT_LT(adam.losses.back(), adam.losses.front());
@@ -88,7 +136,8 @@ TEST(TopologyTest, EveryLayoutGivesTheSameRun) {
     const double gradient = relative(other_sgd.gradient, sgd.gradient);
     const double curve = largest_relative(other_adam.losses, adam.losses);
     const double weights = relative(other_sgd.weights, sgd.weights);
-    std::printf("  %-42s first gradient %.1e, AdamW loss curve %.1e, SGD weights %.1e\n", layout.name.c_str(), gradient, curve, weights);
+    std::printf("  %-42s first gradient %.1e, AdamW loss curve %.1e, SGD weights %.1e\n",
+                layout.name.c_str(), gradient, curve, weights);
     EXPECT_LE(gradient, 1e-5) << layout.name;
     EXPECT_LE(curve, 1e-4) << layout.name;
     EXPECT_LE(weights, 1e-5) << layout.name;
@@ -98,7 +147,8 @@ TEST(TopologyTest, EveryLayoutGivesTheSameRun) {
 TEST(TopologyTest, TheSameLayoutTwiceIsTheSameBitForBit) {
   for (const Layout& layout : {layouts()[1], layouts()[8], layouts()[6], layouts()[5]}) {
     const ScratchDir scratch;
-    const Trained one = train(layout, "adamw", scratch / "a"), two = train(layout, "adamw", scratch / "b");
+    const Trained one = train(layout, "adamw", scratch / "a"),
+                  two = train(layout, "adamw", scratch / "b");
     ASSERT_EQ(one.losses.size(), 20u);
     EXPECT_EQ(one.losses, two.losses) << layout.name;
     EXPECT_TRUE(at::equal(one.gradient, two.gradient)) << layout.name;

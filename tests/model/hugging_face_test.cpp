@@ -22,7 +22,8 @@ class HuggingFaceTest : public testing::Test {
     fs::copy(std::string(TEMPER_SOURCE_DIR) + "/tests/model/golden/llama", dir_);
     config_ = nlohmann::json::parse(std::ifstream(dir_ + "/config.json"));
     const SafetensorsFile file(dir_ + "/model.safetensors");
-    for (const std::string& name : file.names()) tensors_.emplace_back(name, file.tensor(name).clone());
+    for (const std::string& name : file.names())
+      tensors_.emplace_back(name, file.tensor(name).clone());
   }
   std::string refusal() {
     try {
@@ -55,28 +56,33 @@ TEST_F(HuggingFaceTest, RefusesByNameWhatItDoesNotCompute) {
     nlohmann::json value;
     std::string words;
   };
-  const std::vector<Change> changes = {{"model_type", "mamba", "mamba"},
-                                       {"hidden_act", "relu", "hidden_act"},
-                                       {"mlp_bias", true, "mlp_bias"},
-                                       {"num_attention_heads", 5, "heads 5"},
-                                       {"hidden_size", -1, "width is -1"},
-                                       {"num_hidden_layers", 0, "layers is 0"},
-                                       {"vocab_size", "many", "vocab_size"},
-                                       {"num_key_value_heads", 3, "kv-heads 3"},
-                                       {"rms_norm_eps", "small", "rms_norm_eps"},
-                                       {"num_hidden_layers", 1e30, "num_hidden_layers"},
-                                       {"max_position_embeddings", nullptr, "max_position_embeddings"}};
+  const std::vector<Change> changes = {
+      {"model_type", "mamba", "mamba"},
+      {"hidden_act", "relu", "hidden_act"},
+      {"mlp_bias", true, "mlp_bias"},
+      {"num_attention_heads", 5, "heads 5"},
+      {"hidden_size", -1, "width is -1"},
+      {"num_hidden_layers", 0, "layers is 0"},
+      {"vocab_size", "many", "vocab_size"},
+      {"num_key_value_heads", 3, "kv-heads 3"},
+      {"rms_norm_eps", "small", "rms_norm_eps"},
+      {"num_hidden_layers", 1e30, "num_hidden_layers"},
+      {"max_position_embeddings", nullptr, "max_position_embeddings"}};
   for (const Change& change : changes) {
     const std::string message = with_config(change.key, change.value);
     EXPECT_NE(message.find("config.json"), std::string::npos) << change.key << ": " << message;
     EXPECT_NE(message.find(change.words), std::string::npos) << change.key << ": " << message;
   }
-  EXPECT_NE(with_config("rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}).find("config.json"), std::string::npos);
+  EXPECT_NE(
+      with_config("rope_scaling", {{"rope_type", "yarn"}, {"factor", 4.0}}).find("config.json"),
+      std::string::npos);
 }
 
 TEST_F(HuggingFaceTest, RefusesMalformedConfigs) {
-  for (const std::string& text : {std::string(), std::string("{"), std::string("[]"), std::string("null"), std::string("{\"a\":1,\"a\":2}"),
-                                  std::string(100000, '['), std::string("\xff\xfe"), std::string("{\"model_type\": 7}")}) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("null"),
+        std::string("{\"a\":1,\"a\":2}"), std::string(100000, '['), std::string("\xff\xfe"),
+        std::string("{\"model_type\": 7}")}) {
     EXPECT_NE(with_config_text(text).find("config.json"), std::string::npos) << text.substr(0, 40);
   }
 }
@@ -105,15 +111,20 @@ TEST_F(HuggingFaceTest, OpensHalfPrecisionAndShards) {
   std::vector<std::pair<std::string, at::Tensor>> first, second;
   nlohmann::json index;
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    (i % 2 == 0 ? first : second).emplace_back(tensors_[i].first, tensors_[i].second.to(i % 2 == 0 ? at::kBFloat16 : at::kHalf));
-    index["weight_map"][tensors_[i].first] = i % 2 == 0 ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
+    (i % 2 == 0 ? first : second)
+        .emplace_back(tensors_[i].first,
+                      tensors_[i].second.to(i % 2 == 0 ? at::kBFloat16 : at::kHalf));
+    index["weight_map"][tensors_[i].first] =
+        i % 2 == 0 ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
   }
   fs::remove(dir_ + "/model.safetensors");
   write_safetensors(dir_ + "/model-00001-of-00002.safetensors", first);
   write_safetensors(dir_ + "/model-00002-of-00002.safetensors", second);
   std::ofstream(dir_ + "/model.safetensors.index.json") << index.dump();
   const Transformer parts = load_model(dir_);
-  EXPECT_LT(((parts.flat_weights() - whole.flat_weights()).norm() / whole.flat_weights().norm()).item<double>(), 5e-3);
+  EXPECT_LT(((parts.flat_weights() - whole.flat_weights()).norm() / whole.flat_weights().norm())
+                .item<double>(),
+            5e-3);
   index["weight_map"].begin().value() = "../outside.safetensors";
   std::ofstream(dir_ + "/model.safetensors.index.json") << index.dump();
   EXPECT_NE(refusal(), "accepted");

@@ -35,12 +35,17 @@ TEST(ModelConfigTest, GivesTheShape) {
 
 TEST(ModelConfigTest, RefusesNamingTheOption) {
   EXPECT_EQ(refusal([](ModelConfig&) {}), "accepted");
-  EXPECT_NE(refusal([](ModelConfig& c) { c.width = 130; }).find("--student.width 130"), std::string::npos);
-  EXPECT_NE(refusal([](ModelConfig& c) { c.layers = 0; }).find("--student.layers 0"), std::string::npos);
-  EXPECT_NE(refusal([](ModelConfig& c) { c.kv_heads = 3; }).find("--student.kv-heads 3"), std::string::npos);
+  EXPECT_NE(refusal([](ModelConfig& c) { c.width = 130; }).find("--student.width 130"),
+            std::string::npos);
+  EXPECT_NE(refusal([](ModelConfig& c) { c.layers = 0; }).find("--student.layers 0"),
+            std::string::npos);
+  EXPECT_NE(refusal([](ModelConfig& c) { c.kv_heads = 3; }).find("--student.kv-heads 3"),
+            std::string::npos);
   EXPECT_NE(refusal([](ModelConfig& c) { c.family = "bert"; }).find("bert"), std::string::npos);
-  EXPECT_NE(refusal([](ModelConfig& c) { c.width = 12; }).find("--student.width 12"), std::string::npos);  // heads of odd width
-  EXPECT_NE(refusal([](ModelConfig& c) { c.path = "/nowhere"; }).find("/nowhere"), std::string::npos);
+  EXPECT_NE(refusal([](ModelConfig& c) { c.width = 12; }).find("--student.width 12"),
+            std::string::npos);  // heads of odd width
+  EXPECT_NE(refusal([](ModelConfig& c) { c.path = "/nowhere"; }).find("/nowhere"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -31,8 +31,13 @@ std::string refusal(const std::string& bytes) {
 
 TEST(SafetensorsTest, WritesAndReadsEveryDtype) {
   const std::vector<std::pair<std::string, at::Tensor>> tensors = {
-      {"a", at::randn({3, 4})}, {"b", at::randn({5}, at::kDouble)}, {"c", at::arange(6).view({2, 3})}, {"d", at::randn({2, 2}).to(at::kBFloat16)},
-      {"e", at::randn({7}).to(at::kHalf)}, {"f", at::zeros({0, 3})}, {"g", at::full({}, 2.5)}};
+      {"a", at::randn({3, 4})},
+      {"b", at::randn({5}, at::kDouble)},
+      {"c", at::arange(6).view({2, 3})},
+      {"d", at::randn({2, 2}).to(at::kBFloat16)},
+      {"e", at::randn({7}).to(at::kHalf)},
+      {"f", at::zeros({0, 3})},
+      {"g", at::full({}, 2.5)}};
   write_safetensors(path(), tensors);
   const SafetensorsFile file(path());
   EXPECT_EQ(file.names().size(), tensors.size());
@@ -58,24 +63,29 @@ TEST(SafetensorsTest, RefusesWhatLies) {
   EXPECT_NE(refusal(with_header(good, 15)).find("truncated"), std::string::npos);
   EXPECT_NE(refusal(with_header(good, 16).substr(0, 30)).find("truncated"), std::string::npos);
   const std::vector<std::pair<std::string, size_t>> bad = {
-      {good, 17},                                                                                             // bytes left over
-      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[4,20]}})", 20},                                   // a gap
-      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,12]}})", 12},                                   // too few bytes
-      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[16,0]}})", 16},                                   // backwards
-      {R"({"a":{"dtype":"F32","shape":[2,-2],"data_offsets":[0,16]}})", 16},                                  // negative
-      {R"({"a":{"dtype":"Q7","shape":[2,2],"data_offsets":[0,16]}})", 16},                                    // unknown dtype
-      {R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,16]}})", 16},                 // overflow
-      {R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,16]}})", 16},                  // overflow
-      {R"({"a":{"dtype":"F32","shape":[2,2]}})", 16},                                                         // no offsets
-      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"a":{"dtype":"F32","shape":[],"data_offsets":[16,20]}})", 20},  // twice
-      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[2,2],"data_offsets":[8,24]}})", 24},  // overlap
+      {good, 17},                                                             // bytes left over
+      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[4,20]}})", 20},   // a gap
+      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,12]}})", 12},   // too few bytes
+      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[16,0]}})", 16},   // backwards
+      {R"({"a":{"dtype":"F32","shape":[2,-2],"data_offsets":[0,16]}})", 16},  // negative
+      {R"({"a":{"dtype":"Q7","shape":[2,2],"data_offsets":[0,16]}})", 16},    // unknown dtype
+      {R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,16]}})",
+       16},  // overflow
+      {R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,16]}})",
+       16},                                            // overflow
+      {R"({"a":{"dtype":"F32","shape":[2,2]}})", 16},  // no offsets
+      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"a":{"dtype":"F32","shape":[],"data_offsets":[16,20]}})",
+       20},  // twice
+      {R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b":{"dtype":"F32","shape":[2,2],"data_offsets":[8,24]}})",
+       24},  // overlap
       {R"({"a":{"dtype":"F32","shape":[2.5],"data_offsets":[0,16]}})", 16},
       {R"({"a":7})", 0},
       {R"([1])", 0},
       {"{", 0},
       {std::string(5000, '['), 0},
   };
-  for (const auto& [header, data] : bad) EXPECT_NE(refusal(with_header(header, data)), "accepted") << header.substr(0, 80);
+  for (const auto& [header, data] : bad)
+    EXPECT_NE(refusal(with_header(header, data)), "accepted") << header.substr(0, 80);
   // A header length beyond every file.
   EXPECT_NE(refusal(std::string(8, '\xff') + good), "accepted");
 }
@@ -88,7 +98,8 @@ TEST(SafetensorsTest, AMutatedFileIsReadOrRefused) {
   for (int i = 0; i < 2000; ++i) {
     std::string mutant = bytes;
     const at::Tensor where = at::randint(static_cast<int64_t>(bytes.size()), {2}, at::kLong);
-    mutant[static_cast<size_t>(where[0].item<int64_t>())] = static_cast<char>(at::randint(256, {1}, at::kLong).item<int64_t>());
+    mutant[static_cast<size_t>(where[0].item<int64_t>())] =
+        static_cast<char>(at::randint(256, {1}, at::kLong).item<int64_t>());
     if (i % 3 == 0) mutant.resize(static_cast<size_t>(where[1].item<int64_t>()));
     refusal(mutant);  // must come back, with any answer
   }

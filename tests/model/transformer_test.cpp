@@ -1,4 +1,5 @@
-// The transformer's gradient against central differences in double precision; causality; where gradients are kept.
+// The transformer's gradient against central differences in double precision; causality; where
+// gradients are kept.
 #include "model/transformer.h"
 
 #include <ATen/ATen.h>
@@ -32,7 +33,8 @@ TEST_P(TransformerTest, GradientEqualsCentralDifferences) {
   {
     const at::NoGradGuard no_grad;  // larger weights, and biases and norms that matter
     at::manual_seed(5);
-    for (const Parameter& parameter : model.parameters()) parameter.value.add_(at::randn_like(parameter.value) * 0.3);
+    for (const Parameter& parameter : model.parameters())
+      parameter.value.add_(at::randn_like(parameter.value) * 0.3);
   }
   model.require_gradients();
   const at::Tensor tokens = at::randint(13, {2, 6}, at::kLong);  // (B, S)
@@ -43,7 +45,8 @@ TEST_P(TransformerTest, GradientEqualsCentralDifferences) {
   const double h = 1e-5;
   double error = 0, size = 0;
   for (const Parameter& parameter : model.parameters()) {
-    const at::Tensor flat = model.flat_weights().narrow(0, parameter.offset, parameter.value.numel());
+    const at::Tensor flat =
+        model.flat_weights().narrow(0, parameter.offset, parameter.value.numel());
     for (int64_t i = 0; i < flat.numel(); i += 1 + flat.numel() / 12) {
       const double kept = flat[i].item<double>();
       flat[i] = kept + h;
@@ -51,10 +54,12 @@ TEST_P(TransformerTest, GradientEqualsCentralDifferences) {
       flat[i] = kept - h;
       const double down = loss().item<double>();
       flat[i] = kept;
-      const double numeric = (up - down) / (2 * h), analytic = model.flat_gradients()[parameter.offset + i].item<double>();
+      const double numeric = (up - down) / (2 * h),
+                   analytic = model.flat_gradients()[parameter.offset + i].item<double>();
       error += (numeric - analytic) * (numeric - analytic);
       size += numeric * numeric;
-      EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric))) << parameter.name << " " << i;
+      EXPECT_NEAR(analytic, numeric, 1e-6 * std::max(1.0, std::abs(numeric)))
+          << parameter.name << " " << i;
     }
   }
   EXPECT_LE(std::sqrt(error / size), 1e-7);
@@ -88,7 +93,8 @@ TEST_P(TransformerTest, BackwardAddsIntoTheFlatBuffer) {
     EXPECT_EQ(parameter.value.grad().data_ptr(),
               static_cast<char*>(model.flat_gradients().data_ptr()) + 4 * parameter.offset)
         << parameter.name;
-    EXPECT_EQ(parameter.value.data_ptr(), static_cast<char*>(model.flat_weights().data_ptr()) + 4 * parameter.offset);
+    EXPECT_EQ(parameter.value.data_ptr(),
+              static_cast<char*>(model.flat_weights().data_ptr()) + 4 * parameter.offset);
   }
 }
 
@@ -109,7 +115,8 @@ TEST_P(TransformerTest, SeedsGiveWeights) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, TransformerTest,
-                         testing::Values(Family::kGpt2, Family::kLlama, Family::kMistral, Family::kQwen2, Family::kQwen3),
+                         testing::Values(Family::kGpt2, Family::kLlama, Family::kMistral,
+                                         Family::kQwen2, Family::kQwen3),
                          [](const auto& each) { return family_name(each.param); });
 
 TEST(TransformerShapeTest, RefusesSequencesBeyondItsPositions) {
@@ -118,10 +125,12 @@ TEST(TransformerShapeTest, RefusesSequencesBeyondItsPositions) {
 }
 
 TEST(TransformerShapeTest, CountsFlops) {
-  // One weight matrix product costs 2 FLOPs a weight; embeddings look up. Tied head: counted as a product.
+  // One weight matrix product costs 2 FLOPs a weight; embeddings look up. Tied head: counted as a
+  // product.
   TransformerConfig config = shape(Family::kLlama);
   config.layers = 1;
-  // q 8x8, k and v 4x8, out 8x8, gate, up, down 12x8, head 13x8; attention 2·2·S·H·D halved by the mask.
+  // q 8x8, k and v 4x8, out 8x8, gate, up, down 12x8, head 13x8; attention 2·2·S·H·D halved by the
+  // mask.
   const double matrices = 2.0 * (64 + 32 + 32 + 64 + 3 * 96 + 104);
   EXPECT_NEAR(config.forward_flops_per_token(10), matrices + 2.0 * 2 * 10 * 4 * 2 / 2, 1e-9);
 }

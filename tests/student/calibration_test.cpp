@@ -1,4 +1,5 @@
-// Temperature scaling: planted temperatures are found, derivatives are right, degenerate inputs end well.
+// Temperature scaling: planted temperatures are found, derivatives are right, degenerate inputs end
+// well.
 #include "student/calibration.h"
 
 #include <ATen/ATen.h>
@@ -41,7 +42,9 @@ TEST(CalibrationTest, IsTheMinimumOfTheLikelihood) {
   const Known known(2000, 20);
   const at::Tensor logits = known.logits.to(at::kDouble) * 1.7;
   const CalibrationFit found = fit(logits, known.labels);
-  const auto nll = [&](double temperature) { return calibration_sums(logits, known.labels, 1 / temperature).nll; };
+  const auto nll = [&](double temperature) {
+    return calibration_sums(logits, known.labels, 1 / temperature).nll;
+  };
   // Golden-section search, which knows nothing of derivatives.
   double low = 0.2, high = 20;
   const double golden = (std::sqrt(5.0) - 1) / 2;
@@ -58,11 +61,15 @@ TEST(CalibrationTest, SumsAreTheDerivatives) {
   const at::Tensor logits = known.logits.to(at::kDouble);
   const double h = 1e-4;
   for (const double beta : {0.3, 1.0, 4.0}) {
-    const CalibrationSums down = calibration_sums(logits, known.labels, beta - h), here = calibration_sums(logits, known.labels, beta),
+    const CalibrationSums down = calibration_sums(logits, known.labels, beta - h),
+                          here = calibration_sums(logits, known.labels, beta),
                           up = calibration_sums(logits, known.labels, beta + h);
     EXPECT_NEAR(here.slope, (up.nll - down.nll) / (2 * h), 1e-5);
     EXPECT_NEAR(here.curvature, (up.slope - down.slope) / (2 * h), 1e-5);
-    EXPECT_NEAR(here.nll, at::cross_entropy_loss(logits * beta, known.labels, {}, at::Reduction::Sum).item<double>(), 1e-9);
+    EXPECT_NEAR(
+        here.nll,
+        at::cross_entropy_loss(logits * beta, known.labels, {}, at::Reduction::Sum).item<double>(),
+        1e-9);
   }
 }
 
@@ -84,8 +91,10 @@ TEST(CalibrationTest, AlwaysRightOrAlwaysWrongIsUndetermined) {
 
 TEST(CalibrationTest, RuledOutIdsAreHarmless) {
   Known known(5000, 20);
-  const at::Tensor padded = at::cat({known.logits, at::full({5000, 4}, -HUGE_VAL)}, 1);  // (N, V + 4)
-  EXPECT_NEAR(fit(padded * 2, known.labels).temperature, fit(known.logits * 2, known.labels).temperature, 1e-5);
+  const at::Tensor padded =
+      at::cat({known.logits, at::full({5000, 4}, -HUGE_VAL)}, 1);  // (N, V + 4)
+  EXPECT_NEAR(fit(padded * 2, known.labels).temperature,
+              fit(known.logits * 2, known.labels).temperature, 1e-5);
 }
 
 TEST(CalibrationTest, NoTokensIsAnError) {

@@ -55,7 +55,8 @@ TEST(EvaluationTest, CalibrationNeverRaisesTheLossItFits) {
   const HeldOut data{corpus.get(), Part::kFit, 64, 64 * 16, 4};
   const Communicator world = Communicator::world();
   const CalibrationFit fit = calibrate(model, data, at::kFloat, world);
-  const std::vector<Metrics> metrics = evaluate(model, data, at::kFloat, world, {1.0, fit.temperature});
+  const std::vector<Metrics> metrics =
+      evaluate(model, data, at::kFloat, world, {1.0, fit.temperature});
   EXPECT_LT(metrics[1].nll, metrics[0].nll);
   EXPECT_NEAR(metrics[0].nll, fit.nll_before, 1e-5);
   EXPECT_EQ(metrics[1].arg_max_changed, 0);

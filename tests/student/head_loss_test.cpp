@@ -30,7 +30,8 @@ TEST(HeadLossTest, EqualsAutogradForEveryChunkSize) {
     for (const int64_t chunk : {0, 1, 5, 37, 1000}) {
       at::Tensor head_gradient = at::ones_like(head);  // what is there is added to
       at::Tensor hidden_gradient;
-      const LossSums sums = head_loss(hidden, head, head_gradient, labels, teacher, config, hidden_gradient, chunk);
+      const LossSums sums =
+          head_loss(hidden, head, head_gradient, labels, teacher, config, hidden_gradient, chunk);
       EXPECT_EQ(sums.tokens, ignore ? 33 : 37);
       EXPECT_NEAR(sums.kl, kl.item<double>(), 1e-9);
       EXPECT_NEAR(sums.ce, ce.item<double>(), 1e-9);
@@ -43,7 +44,8 @@ TEST(HeadLossTest, EqualsAutogradForEveryChunkSize) {
 TEST(HeadLossTest, NoValidTokenGivesNothing) {
   const at::Tensor hidden = at::randn({4, 3}), head = at::randn({5, 3});
   at::Tensor head_gradient = at::zeros({5, 3}), hidden_gradient;
-  const LossSums sums = head_loss(hidden, head, head_gradient, at::full({4}, kIgnoredLabel, at::kLong), {}, {}, hidden_gradient);
+  const LossSums sums = head_loss(hidden, head, head_gradient,
+                                  at::full({4}, kIgnoredLabel, at::kLong), {}, {}, hidden_gradient);
   EXPECT_EQ(sums.tokens, 0);
   EXPECT_EQ(sums.loss, 0);
   EXPECT_EQ(hidden_gradient.abs().sum().item<float>(), 0);
@@ -52,13 +54,18 @@ TEST(HeadLossTest, NoValidTokenGivesNothing) {
 
 TEST(HeadLossTest, Bfloat16IsNearDouble) {
   at::manual_seed(5);
-  const at::Tensor hidden = at::randn({64, 32}, at::kDouble), head = at::randn({101, 32}, at::kDouble) * 0.2;
+  const at::Tensor hidden = at::randn({64, 32}, at::kDouble),
+                   head = at::randn({101, 32}, at::kDouble) * 0.2;
   const at::Tensor teacher = at::randn({64, 101}, at::kDouble);
   const at::Tensor labels = at::randint(101, {64}, at::kLong);
-  at::Tensor exact_head = at::zeros_like(head), exact_hidden, head_gradient = at::zeros({101, 32}), hidden_gradient;
+  at::Tensor exact_head = at::zeros_like(head), exact_hidden, head_gradient = at::zeros({101, 32}),
+             hidden_gradient;
   head_loss(hidden, head, exact_head, labels, teacher, {0.5, 2.0}, exact_hidden);
-  head_loss(hidden.to(at::kBFloat16), head.to(at::kFloat), head_gradient, labels, teacher.to(at::kBFloat16), {0.5, 2.0}, hidden_gradient);
-  const auto error = [](const at::Tensor& a, const at::Tensor& b) { return ((a.to(at::kDouble) - b).norm() / b.norm()).item<double>(); };
+  head_loss(hidden.to(at::kBFloat16), head.to(at::kFloat), head_gradient, labels,
+            teacher.to(at::kBFloat16), {0.5, 2.0}, hidden_gradient);
+  const auto error = [](const at::Tensor& a, const at::Tensor& b) {
+    return ((a.to(at::kDouble) - b).norm() / b.norm()).item<double>();
+  };
   EXPECT_LT(error(head_gradient, exact_head), 1e-2);
   EXPECT_LT(error(hidden_gradient, exact_hidden), 1e-2);
 }

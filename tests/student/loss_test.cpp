@@ -1,4 +1,5 @@
-// The distillation loss against finite differences in double precision, PyTorch's own autograd, and what T² is for.
+// The distillation loss against finite differences in double precision, PyTorch's own autograd, and
+// what T² is for.
 #include "student/loss.h"
 
 #include <ATen/ATen.h>
@@ -13,8 +14,8 @@ struct Block {
 
 Block random_block(int64_t tokens, int64_t vocab, double scale) {
   at::manual_seed(7);
-  return {at::randn({tokens, vocab}, at::kDouble) * scale, at::randn({tokens, vocab}, at::kDouble) * scale,
-          at::randint(vocab, {tokens}, at::kLong)};
+  return {at::randn({tokens, vocab}, at::kDouble) * scale,
+          at::randn({tokens, vocab}, at::kDouble) * scale, at::randint(vocab, {tokens}, at::kLong)};
 }
 
 LossSums value(const Block& block, const at::Tensor& student, const LossConfig& config) {
@@ -41,7 +42,8 @@ TEST_P(LossTest, GradientEqualsCentralDifferences) {
     at::Tensor up = block.student.clone(), down = block.student.clone();
     up.view(-1)[i] += h;
     down.view(-1)[i] -= h;
-    numeric.view(-1)[i] = (value(block, up, config).loss - value(block, down, config).loss) / (2 * h);
+    numeric.view(-1)[i] =
+        (value(block, up, config).loss - value(block, down, config).loss) / (2 * h);
   }
   const double error = ((analytic - numeric).norm() / numeric.norm()).item<double>();
   RecordProperty("relative_error", std::to_string(error));
@@ -52,7 +54,8 @@ TEST_P(LossTest, ValueAndGradientEqualAutograd) {
   const auto [temperature, alpha] = GetParam();
   const Block block = random_block(5, 17, 3.0);
   const at::Tensor z = block.student.clone().requires_grad_();
-  const at::Tensor kl = at::kl_div(at::log_softmax(z / temperature, 1), at::log_softmax(block.teacher / temperature, 1),
+  const at::Tensor kl = at::kl_div(at::log_softmax(z / temperature, 1),
+                                   at::log_softmax(block.teacher / temperature, 1),
                                    at::Reduction::Sum, /*log_target=*/true);
   const at::Tensor ce = at::cross_entropy_loss(z, block.labels, {}, at::Reduction::Sum);
   const at::Tensor loss = alpha * temperature * temperature * kl + (1 - alpha) * ce;
@@ -68,9 +71,11 @@ TEST_P(LossTest, ValueAndGradientEqualAutograd) {
 }
 
 INSTANTIATE_TEST_SUITE_P(TemperaturesAndWeights, LossTest,
-                         testing::Combine(testing::Values(0.5, 1.0, 2.0, 8.0), testing::Values(0.0, 0.3, 1.0)));
+                         testing::Combine(testing::Values(0.5, 1.0, 2.0, 8.0),
+                                          testing::Values(0.0, 0.3, 1.0)));
 
-// T² keeps the soft part's gradient at one size: at high T it tends to (z − v)/V of the centred logits (Hinton et al. 2015).
+// T² keeps the soft part's gradient at one size: at high T it tends to (z − v)/V of the centred
+// logits (Hinton et al. 2015).
 TEST(LossTest, GradientKeepsItsSizeFromTwoToSixteen) {
   const Block block = random_block(64, 101, 1.0);
   double least = HUGE_VAL, most = 0;
@@ -113,7 +118,8 @@ TEST(LossTest, ExtremeLogitsStayFinite) {
   block.teacher[1].fill_(0.0);
   const LossConfig config{0.5, 2.0};
   at::Tensor logits = block.student.to(at::kFloat);
-  const LossSums sums = distillation_loss_(logits, block.teacher.to(at::kFloat), block.labels, config);
+  const LossSums sums =
+      distillation_loss_(logits, block.teacher.to(at::kFloat), block.labels, config);
   EXPECT_TRUE(std::isfinite(sums.loss));
   EXPECT_TRUE(at::isfinite(logits).all().item<bool>());
 }

@@ -17,7 +17,8 @@ Metrics measure(const at::Tensor& logits, const at::Tensor& labels, double tempe
 
 TEST(MetricsTest, ByHand) {
   // p = (0.9, 0.1) twice, right once; p = (0.4, 0.6) twice, right both times.
-  const at::Tensor p = at::tensor({0.9, 0.1, 0.9, 0.1, 0.4, 0.6, 0.4, 0.6}, at::kDouble).view({4, 2});
+  const at::Tensor p =
+      at::tensor({0.9, 0.1, 0.9, 0.1, 0.4, 0.6, 0.4, 0.6}, at::kDouble).view({4, 2});
   const Metrics m = measure(p.log(), at::tensor({0, 1, 1, 1}, at::kLong));
   EXPECT_EQ(m.tokens, 4);
   EXPECT_DOUBLE_EQ(m.accuracy, 0.75);
@@ -25,7 +26,8 @@ TEST(MetricsTest, ByHand) {
   EXPECT_NEAR(m.perplexity, std::exp(m.nll), 1e-12);
   // Brier: 2·0.01 = 0.02; 2·0.81 = 1.62; 2·0.16 = 0.32 twice.
   EXPECT_NEAR(m.brier, (0.02 + 1.62 + 0.32 + 0.32) / 4, 1e-12);
-  // ECE: half the tokens at confidence 0.9 with accuracy 0.5, half at 0.6 with 1: 0.5·0.4 + 0.5·0.4.
+  // ECE: half the tokens at confidence 0.9 with accuracy 0.5, half at 0.6 with 1: 0.5·0.4 +
+  // 0.5·0.4.
   EXPECT_NEAR(m.ece, 0.4, 1e-7);
 }
 
@@ -65,7 +67,9 @@ TEST(MetricsTest, EqualMassBinsByHand) {
   EXPECT_NEAR(m.ece_equal_mass, expected, 1e-6);
 }
 
-TEST(MetricsTest, NoTokensIsAnError) { EXPECT_THROW(MetricsAccumulator(1.0).finish(Communicator::self()), c10::ValueError); }
+TEST(MetricsTest, NoTokensIsAnError) {
+  EXPECT_THROW(MetricsAccumulator(1.0).finish(Communicator::self()), c10::ValueError);
+}
 
 }  // namespace
 }  // namespace temper

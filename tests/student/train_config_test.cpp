@@ -34,9 +34,12 @@ TEST(TrainConfigTest, RefusesNamingTheOption) {
     return "accepted";
   };
   EXPECT_EQ(message([](TrainConfig&) {}), "accepted");
-  EXPECT_NE(message([](TrainConfig& c) { c.steps = 0; }).find("--train.steps is 0"), std::string::npos);
-  EXPECT_NE(message([](TrainConfig& c) { c.lr = std::nan(""); }).find("--train.lr is nan"), std::string::npos);
-  EXPECT_NE(message([](TrainConfig& c) { c.optimizer = "lion"; }).find("'lion'"), std::string::npos);
+  EXPECT_NE(message([](TrainConfig& c) { c.steps = 0; }).find("--train.steps is 0"),
+            std::string::npos);
+  EXPECT_NE(message([](TrainConfig& c) { c.lr = std::nan(""); }).find("--train.lr is nan"),
+            std::string::npos);
+  EXPECT_NE(message([](TrainConfig& c) { c.optimizer = "lion"; }).find("'lion'"),
+            std::string::npos);
 }
 
 }  // namespace
