@@ -321,11 +321,12 @@ void DistillCommand::run(const Invocation& invocation) {
     say("data    " + corpus->describe());
     say("teacher " + describe_model(teacher_shape));
     say("student " + describe_model(student_shape));
-    say("ranks   " +
-        (placement.colocated() ? format("%d, colocated", world.size())
-                               : format("%zu teacher, %zu student", placement.teachers.size(),
-                                        placement.students.size())) +
-        format(", %d thread%s each", machine.threads, machine.threads == 1 ? "" : "s"));
+    const std::string roles = placement.colocated()
+                                  ? format("%d, colocated", world.size())
+                                  : format("%zu teacher, %zu student", placement.teachers.size(),
+                                           placement.students.size());
+    say(format("ranks   %s, %d thread%s each", roles.c_str(), machine.threads,
+               machine.threads == 1 ? "" : "s"));
     if (!machine.note.empty()) say("note    " + machine.note);
     say("folder  " + dir);
   }

@@ -31,7 +31,7 @@ Outcome launch(const std::vector<std::string>& arguments, int ranks, int timeout
     command += std::string(TEMPER_MPIEXEC) + " --oversubscribe --bind-to none -n " +
                std::to_string(ranks) + " ";
   command += quoted(TEMPER_PROGRAM);
-  for (const std::string& argument : arguments) command += " " + quoted(argument);
+  for (const std::string& argument : arguments) command.append(" ").append(quoted(argument));
   command += " </dev/null >" + quoted(scratch / "out") + " 2>" + quoted(scratch / "err");
   const auto start = std::chrono::steady_clock::now();
   const int status = std::system(command.c_str());
