@@ -32,7 +32,8 @@ Outcome launch(const std::vector<std::string>& arguments, int ranks, int timeout
                std::to_string(ranks) + " ";
   command += quoted(TEMPER_PROGRAM);
   for (const std::string& argument : arguments) command.append(" ").append(quoted(argument));
-  command += " </dev/null >" + quoted(scratch / "out") + " 2>" + quoted(scratch / "err");
+  command.append(" </dev/null >").append(quoted(scratch / "out"));
+  command.append(" 2>").append(quoted(scratch / "err"));
   const auto start = std::chrono::steady_clock::now();
   const int status = std::system(command.c_str());
   Outcome outcome;
