@@ -11,18 +11,17 @@ namespace temper {
 
 namespace {
 
-// Weights of the next class, in whole numbers: two successors that all topics share, so that a
-// bigram already helps, one of the topic's own, and a little for every class.
-constexpr uint32_t kFirstSuccessor = 48;
+// Weights of the next class, in whole numbers: one successor that all topics share, so that a
+// bigram already helps, two of the topic's own, and a little for every class.
+constexpr uint32_t kSharedSuccessor = 24;
+constexpr uint32_t kFirstSuccessor = 64;
 constexpr uint32_t kSecondSuccessor = 24;
-constexpr uint32_t kTopicSuccessor = 32;
 constexpr uint32_t kAnyClass = 1;
 
 // Weights of the symbols of a class: Zipf's law with an offset, in whole numbers, and a little for
 // every symbol, so that no conditional probability is zero.
 constexpr uint32_t kZipfScale = 1 << 16;
 constexpr uint32_t kZipfOffset = 2;
-constexpr uint32_t kPreference = 10;      // a topic's preferred symbols weigh so many times as much
 constexpr uint32_t kAnySymbolShare = 50;  // the symbols outside the class have 1/50 of its weight
 
 std::vector<int64_t> random_order(int64_t count, RandomStream& random) {
@@ -52,7 +51,6 @@ LanguageProcess::LanguageProcess(const LanguageShape& shape, uint64_t seed) : sh
   TORCH_CHECK_VALUE(
       shape.vocab > shape.classes && shape.classes >= 2 && shape.topics >= 1 &&
           shape.topic_length >= 1 && shape.stable_percent >= 0 && shape.stable_percent <= 100 &&
-          shape.preferred_percent >= 0 && shape.preferred_percent <= 100 &&
           shape.echo_classes >= 0 && shape.echo_classes <= shape.classes &&
           shape.echo_percent >= 0 && shape.echo_percent <= 100 && shape.shortest_lag >= 1 &&
           shape.shortest_document >= 1 && shape.longest_document >= shape.shortest_document &&
@@ -68,15 +66,15 @@ void LanguageProcess::draw_classes(RandomStream& random) {
   class_sums_.resize(static_cast<size_t>(topics * classes * classes));
   class_given_.resize(class_sums_.size());
   // Successors are permutations, so every class is equally frequent in the long run.
-  const std::vector<int64_t> first = random_order(classes, random),
-                             second = random_order(classes, random);
+  const std::vector<int64_t> shared = random_order(classes, random);
   for (int64_t z = 0; z < topics; ++z) {
-    const std::vector<int64_t> own = random_order(classes, random);
+    const std::vector<int64_t> first = random_order(classes, random),
+                               second = random_order(classes, random);
     for (int64_t c = 0; c < classes; ++c) {
       std::vector<uint32_t> weight(static_cast<size_t>(classes), kAnyClass);
+      weight[shared[c]] += kSharedSuccessor;
       weight[first[c]] += kFirstSuccessor;
       weight[second[c]] += kSecondSuccessor;
-      weight[own[c]] += kTopicSuccessor;
       uint32_t* sums = &class_sums_[(z * classes + c) * classes];
       std::partial_sum(weight.begin(), weight.end(), sums);
       for (int64_t next = 0; next < classes; ++next)
@@ -92,16 +90,14 @@ void LanguageProcess::draw_symbols(RandomStream& random) {
   symbol_given_.resize(symbol_sums_.size());
   // Symbols in a random order are dealt out to the classes in turn; the first of them stay where
   // they are in all topics, the others move. Within a class the symbols are ordered by their
-  // rarity; the topic's preferred ones come to the fore.
+  // rarity.
   std::vector<int64_t> order = random_order(vocab - 1, random),
                        rarity = random_order(vocab - 1, random);
   const int64_t stable = (vocab - 1) * shape_.stable_percent / 100;
-  const int64_t preferred = (vocab - 1) * shape_.preferred_percent / 100;
   for (int64_t z = 0; z < topics; ++z) {
     std::vector<int64_t> moving(order.begin() + stable, order.end());
     shuffle(moving, random);
     std::copy(moving.begin(), moving.end(), order.begin() + stable);
-    const std::vector<int64_t> liking = random_order(vocab - 1, random);
     std::vector<std::vector<int64_t>> members(static_cast<size_t>(classes));
     for (int64_t i = 0; i < vocab - 1; ++i) members[i % classes].push_back(order[i] + 1);
     for (int64_t c = 0; c < classes; ++c) {
@@ -111,8 +107,7 @@ void LanguageProcess::draw_symbols(RandomStream& random) {
       uint32_t total = 0;
       for (size_t rank = 0; rank < members[c].size(); ++rank)
         total += weight[members[c][rank]] =
-            kZipfScale / (static_cast<uint32_t>(rank) + kZipfOffset) *
-            (liking[members[c][rank] - 1] < preferred ? kPreference : 1);
+            kZipfScale / (static_cast<uint32_t>(rank) + kZipfOffset);
       const uint32_t any =
           std::max<uint32_t>(1, total / kAnySymbolShare / static_cast<uint32_t>(vocab - 1));
       for (int64_t v = 1; v < vocab; ++v) weight[v] += any;
@@ -172,8 +167,8 @@ uint64_t LanguageProcess::fingerprint() const {
   Fingerprint hash;
   for (const int64_t number :
        {shape_.vocab, shape_.topics, shape_.classes, shape_.topic_length, shape_.stable_percent,
-        shape_.preferred_percent, shape_.echo_classes, shape_.echo_percent, shape_.shortest_lag,
-        shape_.shortest_document, shape_.longest_document})
+        shape_.echo_classes, shape_.echo_percent, shape_.shortest_lag, shape_.shortest_document,
+        shape_.longest_document})
     hash.add(static_cast<uint64_t>(number));
   for (const uint32_t sum : class_sums_) hash.add(sum);
   for (const uint32_t sum : symbol_sums_) hash.add(sum);

@@ -3,12 +3,12 @@
 //
 // The hidden state is a pair (topic z, class c). A topic lasts for dozens of tokens; within it the
 // class walks along a sparse graph of the topic's own, and each class emits its own set of symbols.
-// Each topic prefers some of the symbols, and a quarter of the symbols change their class from
-// topic to topic, so a token alone says little: who predicts well has gathered evidence for the
-// topic over a long context. Some classes echo: they repeat, with a fixed probability, the token
-// that was emitted `lag(z)` tokens before, a dependence that no short n-gram sees. The emission may
-// depend on tokens already seen without making the forward recursion any less exact (an
-// autoregressive hidden Markov model, Hamilton 1989).
+// Half of the symbols change their class from topic to topic, and all change their frequency, so a
+// token alone says little: who predicts well has gathered evidence for the topic over a long
+// context. Some classes echo: they repeat, with a fixed probability, the token that was emitted
+// `lag(z)` tokens before, a dependence that no short n-gram sees. The emission may depend on tokens
+// already seen without making the forward recursion any less exact (an autoregressive hidden Markov
+// model, Hamilton 1989).
 //
 // All tables are whole numbers, so that the same seed gives the same tokens on every machine.
 #pragma once
@@ -23,12 +23,12 @@ namespace temper {
 /// Sizes and probabilities of the process. The defaults are those of the built-in language.
 struct LanguageShape {
   int64_t vocab = 256;   ///< V, token 0 (start of document) included
-  int64_t topics = 8;    ///< Z
+  int64_t topics = 4;    ///< Z
   int64_t classes = 16;  ///< K
   int64_t topic_length =
       48;  ///< mean number of tokens between two draws of the topic (uniform over all topics)
-  int64_t stable_percent = 75;     ///< of the symbols: the same class in all topics
-  int64_t preferred_percent = 25;  ///< of the symbols: ten times as frequent in a topic
+  int64_t stable_percent =
+      75;  ///< of the symbols: the same class and much the same frequency in all topics
   int64_t echo_classes = 2;        ///< of the K classes
   int64_t echo_percent = 60;       ///< probability that an echo class repeats
   int64_t shortest_lag = 4;        ///< topic z repeats the token shortest_lag + z tokens back

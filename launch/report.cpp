@@ -1,6 +1,7 @@
 #include "launch/report.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "launch/progress.h"
@@ -82,7 +83,7 @@ std::string result_rows(const std::string& name, const std::vector<const ReportR
   html += "</tr>\n<tr><td class=\"stage\">after</td>";
   html += cell("T", over_seeds(
                         group, [](R r) { return r.temperature; }, "%.4f", 1) +
-                        (undetermined ? "<small>at bound</small>" : ""));
+                        (undetermined ? "<small>not determined</small>" : ""));
   html += cell("NLL", over_seeds(
                           group, [](R r) { return r.after.nll; }, "%.4f", 1));
   html += cell("accuracy", over_seeds(
@@ -229,12 +230,14 @@ std::string training_section(const ReportRun& run) {
   figures += draw(
       LineChart{"Cross-entropy on the training text", "", "nats per token", all(&MetricsLine::ce)});
   if (!run.metrics.empty() && !run.hard_labels.empty()) {
-    figures +=
-        draw(LineChart{"The same, second half",
-                       "",
-                       "nats per token",
-                       {curve(name, "c1", late(run.metrics), &MetricsLine::ce),
-                        curve("hard labels", "c2", late(run.hard_labels), &MetricsLine::ce)}});
+    LineChart close{"The same, second half, smoothed",
+                    "",
+                    "nats per token",
+                    {curve(name, "c1", late(run.metrics), &MetricsLine::ce),
+                     curve("hard labels", "c2", late(run.hard_labels), &MetricsLine::ce)}};
+    close.most_buckets = 40;
+    close.bands = false;
+    figures += draw(close);
   }
   figures += draw(LineChart{"The teacher's training",
                             "",
@@ -243,7 +246,7 @@ std::string training_section(const ReportRun& run) {
   figures += draw(LineChart{
       "Learning rate",
       run.hard_labels.empty() ? "" : "the student on hard labels has that of the distilled one",
-      "per step",
+      "learning rate",
       {curve(name, "c1", run.metrics, &MetricsLine::lr),
        curve("teacher", "c3", run.teacher, &MetricsLine::lr)},
       /*from_zero=*/true});

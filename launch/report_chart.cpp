@@ -13,7 +13,6 @@ namespace {
 // readable without a script.
 constexpr double kWidth = 400;
 constexpr double kLeft = 46, kRight = 380, kTop = 24;
-constexpr size_t kMostBuckets = 300;
 
 /// A number's way from an axis' values to the drawing's units.
 struct Axis {
@@ -198,11 +197,14 @@ std::string draw(const LineChart& chart) {
   std::string legend;
   double left = INFINITY, right = -INFINITY, low = INFINITY, high = -INFINITY;
   for (const ChartCurve& curve : chart.curves) {
-    lines.push_back(bucket_points(curve.points, kMostBuckets));
+    lines.push_back(bucket_points(curve.points, chart.most_buckets));
     bool any = false;
-    for (const ChartBucket& bucket : lines.back()) {
-      left = std::min(left, bucket.x);
-      right = std::max(right, bucket.x);
+    for (const ChartPoint& point : curve.points) {
+      left = std::min(left, point.x);
+      right = std::max(right, point.x);
+    }
+    for (ChartBucket& bucket : lines.back()) {
+      if (!chart.bands) bucket.low = bucket.high = bucket.mean;
       if (!std::isfinite(bucket.mean)) continue;
       low = std::min(low, bucket.low);
       high = std::max(high, bucket.high);

@@ -31,8 +31,10 @@ struct LineChart {
   std::string note;    ///< a sentence under the title; may be empty
   std::string y_name;  ///< with unit
   std::vector<ChartCurve> curves;
-  bool from_zero = false;  ///< the y axis starts at 0
-  bool percent = false;    ///< y is a share: the axis goes from 0 to 100%
+  bool from_zero = false;     ///< the y axis starts at 0
+  bool percent = false;       ///< y is a share: the axis goes from 0 to 100%
+  size_t most_buckets = 300;  ///< a curve; fewer are smoother
+  bool bands = true;          ///< show the range that a bucket hides
 };
 
 /// A run of neighbouring points as one: the mean, and the range that it hides.
@@ -50,8 +52,8 @@ std::vector<ChartBucket> bucket_points(const std::vector<ChartPoint>& points, si
 /// high]. Both finite, low < high.
 std::vector<double> nice_ticks(double low, double high, int count);
 
-/// A <figure>: title, note, legend and drawing over training steps; up to 300 buckets a curve,
-/// their ranges as a faint band. Empty if no curve has a finite point.
+/// A <figure>: title, note, legend and drawing over training steps; means of buckets as lines,
+/// their ranges as faint bands. Empty if no curve has a finite point.
 std::string draw(const LineChart& chart);
 
 /// A bin of a reliability diagram; bins without tokens are left out of the drawing.

@@ -30,7 +30,7 @@ struct ReportMetrics {
 struct ReportResult {
   std::string name;
   double seed = NAN, parameters = NAN, temperature = NAN;
-  bool undetermined = false;  ///< the fitted temperature is the end of the range
+  bool undetermined = false;  ///< the fit part does not determine the temperature
   ReportMetrics before, after;
 };
 

@@ -48,9 +48,10 @@ svg .line{stroke:currentColor;stroke-width:1.75;stroke-linejoin:round;stroke-lin
 svg .line.dashed{stroke-dasharray:5 4}
 svg .band{fill:currentColor;fill-opacity:.16}
 svg .bar{fill:currentColor}
-svg .dot{fill:var(--card);stroke:currentColor;stroke-width:1.75}
+svg .dot{fill:currentColor;stroke:currentColor;stroke-width:1.75}
 .c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}.c5{color:var(--c5)}
 .before{color:var(--before)}
+svg .dot.before{fill:var(--card)}
 details{margin-top:36px}
 summary{font-size:18px;font-weight:600;cursor:pointer}
 pre{font:13px/1.5 ui-monospace,"DejaVu Sans Mono",monospace;white-space:pre-wrap;overflow-wrap:anywhere;
