@@ -47,8 +47,7 @@ struct AttentionInput {
 
 /// qkv (N, (H + 2·kv_heads)·D) -> queries, keys and values; the pairs that RoPE turns are (i, i +
 /// D/2), Hugging Face's "rotate half". query_norm and key_norm (D) in at least float32, or
-/// undefined: no norm. Keys and values are repeated to H heads, since LibTorch's fused attention on
-/// the CPU takes no groups.
+/// undefined: no norm. Keys and values are repeated to H heads.
 AttentionInput split_heads(const at::Tensor& qkv, const HeadShape& shape,
                            const RotaryTable::Angles& angles, const at::Tensor& query_norm,
                            const at::Tensor& key_norm);
