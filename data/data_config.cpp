@@ -88,6 +88,9 @@ void DataConfig::validate() const {
                     "--data.source is '", source, "': give builtin, text or tokens");
   TORCH_CHECK_VALUE(source != "text" || !text.empty(),
                     "--data.text is missing: --data.source text needs a text file");
+  TORCH_CHECK_VALUE(text.empty() || source == "text", "--data.text is ", text,
+                    ", but --data.source is ", source,
+                    ": add --data.source text, or leave the text out");
   TORCH_CHECK_VALUE(source != "tokens" || !tokens.empty(),
                     "--data.tokens is missing: --data.source tokens needs a file of token ids");
   TORCH_CHECK_VALUE(source != "tokens" || vocab > 0,

@@ -69,6 +69,10 @@ TEST(BadInputTest, MissingText) {
           {"/nowhere/book.txt", "data.text"});
 }
 
+TEST(BadInputTest, TextThatWouldBeIgnored) {
+  refused({"--data.text", "book.txt"}, {"--data.text", "book.txt", "--data.source"});
+}
+
 TEST(BadInputTest, NoTextGiven) { refused({"--data.source", "text"}, {"data.text"}); }
 
 TEST(BadInputTest, EmptyText) {

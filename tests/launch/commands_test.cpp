@@ -43,9 +43,10 @@ TEST(CommandsTest, EveryConfigIsLoaded) {
     if (entry.path().extension() != ".ini") continue;
     ++found;
     const ScratchDir scratch;
-    const Outcome outcome = launch({"distill", "--config", entry.path().string(), "--dry-run",
-                                    "--data.text", "unused.txt", "--run.dir", scratch / "run"},
-                                   3);
+    const Outcome outcome =
+        launch({"distill", "--config", entry.path().string(), "--dry-run", "--data.source", "text",
+                "--data.text", "unused.txt", "--run.dir", scratch / "run"},
+               3);
     EXPECT_EQ(outcome.code, 0) << entry.path() << outcome.err;
     EXPECT_NE(outcome.out.find("Soft targets"), std::string::npos);
     EXPECT_FALSE(fs::exists(scratch / "run"));
