@@ -1,12 +1,18 @@
 // The page of a run folder: what it must show, and what must not break it.
 #include "launch/report.h"
 
+#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
 
+#include "launch/report_chart.h"
+#include "launch/report_run.h"
 #include "launch/results.h"
 #include "tests/launch/launcher.h"
 
@@ -94,6 +100,214 @@ TEST(ReportTest, MissingPiecesAndNullsAreHarmless) {
   write_text(scratch / "config.ini", "[run]\n");
   write_text(scratch / "metrics.jsonl", "{\"step\":0,\"loss\":null}\n" + metrics(2));
   EXPECT_NE(page(scratch).find("</html>"), std::string::npos);
+}
+
+/// Where tags do not nest; empty if all is well.
+std::string nesting_fault(const std::string& html) {
+  std::vector<std::string> open;
+  for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
+    const size_t end = html.find('>', at);
+    if (end == std::string::npos) return "a tag without an end at " + std::to_string(at);
+    const std::string tag = html.substr(at + 1, end - at - 1);
+    const bool closes = tag[0] == '/';
+    const std::string name = tag.substr(closes, tag.find_first_of(" \n", 1) - closes);
+    if (tag[0] == '!' || name == "meta" || tag.back() == '/') continue;
+    if (!closes) {
+      open.push_back(name);
+    } else if (open.empty() || open.back() != name) {
+      return "<" + tag + "> at " + std::to_string(at);
+    } else {
+      open.pop_back();
+    }
+  }
+  return open.empty() ? "" : "<" + open.back() + "> stays open";
+}
+
+/// All "Mx y" and "Lx y" of a path's d.
+std::vector<ChartPoint> coordinates(const std::string& svg) {
+  std::vector<ChartPoint> points;
+  for (size_t i = 0; i + 1 < svg.size(); ++i) {
+    if ((svg[i] != 'M' && svg[i] != 'L') || (!isdigit(svg[i + 1]) && svg[i + 1] != '-')) continue;
+    char* rest = nullptr;
+    const double x = std::strtod(svg.c_str() + i + 1, &rest);
+    points.push_back({x, std::strtod(rest, nullptr)});
+  }
+  return points;
+}
+
+/// The d of the first path whose class starts with `kind`.
+std::string path_of(const std::string& svg, const std::string& kind) {
+  const size_t at = svg.find("<path class=\"" + kind);
+  if (at == std::string::npos) return "";
+  const size_t from = svg.find(" d=\"", at) + 4;
+  return svg.substr(from, svg.find('"', from) - from);
+}
+
+TEST(ReportTest, RowsAreMeansOverSeedsWithTheirSpread) {
+  const ScratchDir scratch;
+  nlohmann::ordered_json summary;
+  for (const auto& [seed, nll, temperature] :
+       {std::tuple{1, 3.1000, 0.9}, {2, 3.1020, 1.0}, {3, 3.1070, 1.25}}) {
+    ModelResult each = result("student, distilled", static_cast<uint64_t>(seed));
+    each.test_before.nll = nll;
+    each.test_before.accuracy = 0.25;
+    each.fit.temperature = temperature;
+    summary["results"].push_back(to_json(each));
+  }
+  write_text(scratch / "summary.json", summary.dump());
+  const std::string html = page(scratch);
+  EXPECT_NE(html.find("3.1030<small>spread 0.0070</small>"), std::string::npos);
+  EXPECT_NE(html.find("1.0500<small>spread 0.3500</small>"), std::string::npos);
+  EXPECT_NE(html.find("25.00%<small>spread 0.00%</small>"), std::string::npos);
+  EXPECT_NE(html.find("3 seeds"), std::string::npos);
+  EXPECT_EQ(count(html, "<svg"), 1u);  // the first seed's diagram; no curves
+  EXPECT_EQ(html.find("entropy floor"), std::string::npos);
+  EXPECT_EQ(html.find("Training</h2>"), std::string::npos);
+  EXPECT_EQ(html.find("Configuration"), std::string::npos);
+}
+
+TEST(ReportTest, ASeedWithoutANumberLeavesNoMean) {
+  const ScratchDir scratch;
+  nlohmann::ordered_json summary;
+  for (const double nll : {3.0, std::nan("")}) {
+    ModelResult each = result("model", 1);
+    each.test_after.nll = nll;
+    summary["results"].push_back(to_json(each));
+  }
+  write_text(scratch / "summary.json", summary.dump());
+  const std::string html = page(scratch);
+  EXPECT_NE(html.find("<td data-name=\"NLL\">–</td>"), std::string::npos);
+  EXPECT_EQ(html.find("3.0000"), std::string::npos);
+  EXPECT_EQ(html.find("nan"), std::string::npos);
+}
+
+TEST(ReportTest, TagsNestAndDrawingsStayInTheirBoxes) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "a<b>&'c\"";
+  std::filesystem::create_directories(dir);
+  nlohmann::ordered_json summary;
+  for (const char* name : {"teacher", "student, distilled", "<i>other</i>"})
+    summary["results"].push_back(to_json(result(name, 1)));
+  summary["entropy_floor"] = 3.25;
+  summary["training"] = {{"seconds", 65.0},
+                         {"tokens_per_s", 12345.0},
+                         {"wait_teacher", 0.25},
+                         {"wait_student", nullptr},
+                         {"bytes_per_token", 1024.0}};
+  write_text(dir + "/summary.json", summary.dump());
+  write_text(dir + "/config.ini", "# temper distill: x\n\n[run]\nseed = 7\n");
+  for (const char* file : {"metrics", "hard-labels-metrics", "teacher-metrics"})
+    write_text(dir + "/" + file + ".jsonl", metrics(1000));
+  write_report(dir);
+  const std::string html = read_text(dir + "/report.html");
+  EXPECT_EQ(nesting_fault(html), "");
+  EXPECT_NE(html.find("<h1>a&lt;b&gt;&amp;&#39;c&quot;</h1>"), std::string::npos);
+  EXPECT_NE(html.find("temper distill, seed 7"), std::string::npos);
+  EXPECT_EQ(html.find("<i>other"), std::string::npos);
+  EXPECT_NE(html.find("1m05s"), std::string::npos);
+  EXPECT_EQ(html.find("teachers waited"), std::string::npos);  // null: not measured
+  EXPECT_EQ(html.find("src="), std::string::npos);
+  EXPECT_EQ(html.find("url("), std::string::npos);
+  EXPECT_EQ(html.find("@import"), std::string::npos);
+  size_t points = 0;
+  for (size_t at = html.find(" d=\""); at != std::string::npos; at = html.find(" d=\"", at + 1)) {
+    for (const ChartPoint& point :
+         coordinates(html.substr(at + 4, html.find('"', at + 4) - at - 4))) {
+      ASSERT_TRUE(point.x >= 40 && point.x <= 400) << point.x;
+      ASSERT_TRUE(point.y >= 20 && point.y <= 384) << point.y;
+      ++points;
+    }
+  }
+  EXPECT_GT(points, 1000u);
+}
+
+TEST(ReportTest, ReadsTheSummaryOfTrain) {
+  const ScratchDir scratch;
+  nlohmann::ordered_json summary = to_json(result("model", 1));
+  summary["seconds"] = 41.0;
+  write_text(scratch / "summary.json", summary.dump());
+  const ReportRun run = read_run(scratch.path());
+  ASSERT_EQ(run.results.size(), 1u);
+  EXPECT_EQ(run.results[0].after.bins.size(), 15u);
+  EXPECT_EQ(run.results[0].before.nll, 3.5);
+  EXPECT_EQ(run.seconds, 41.0);
+  EXPECT_TRUE(std::isnan(run.wait_teacher));
+}
+
+TEST(ReportTest, OnlyACutOffLastLineIsForgiven) {
+  const ScratchDir scratch;
+  write_text(scratch / "metrics.jsonl", metrics(2) + "{\"step\":2,\"lo");
+  EXPECT_EQ(read_run(scratch.path()).metrics.size(), 2u);
+  write_text(scratch / "metrics.jsonl", metrics(1) + "{\"step\"\n" + metrics(1));
+  EXPECT_THROW(read_run(scratch.path()), c10::ValueError);
+  write_text(scratch / "metrics.jsonl", metrics(1));
+  write_text(scratch / "summary.json", "{");
+  EXPECT_THROW(read_run(scratch.path()), c10::ValueError);
+}
+
+TEST(ReportTest, AFolderWithoutARunIsRefused) {
+  const ScratchDir scratch;
+  EXPECT_THROW(write_report(scratch.path()), c10::ValueError);
+  EXPECT_THROW(write_report(scratch / "nowhere"), c10::ValueError);
+}
+
+TEST(ReportTest, TicksAreRoundAndEncloseTheRange) {
+  EXPECT_EQ(nice_ticks(0, 10, 5), (std::vector<double>{0, 2, 4, 6, 8, 10}));
+  EXPECT_EQ(nice_ticks(2.9, 5.6, 5), (std::vector<double>{2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6}));
+  for (const double scale : {1e-7, 3e-4, 0.017, 1.0, 42.0, 6e9}) {
+    const std::vector<double> ticks = nice_ticks(-0.3 * scale, scale, 5);
+    EXPECT_LE(ticks.front(), -0.3 * scale * (1 - 1e-9));
+    EXPECT_GE(ticks.back(), scale * (1 - 1e-9));
+    EXPECT_TRUE(ticks.size() >= 4 && ticks.size() <= 11) << scale << ": " << ticks.size();
+  }
+}
+
+TEST(ReportTest, BucketsKeepMeanAndRange) {
+  // 0..9 in 3 buckets: {0,1,2}, {3,4,5}, {6,7,8,9}; y = x², but 4 is not finite.
+  std::vector<ChartPoint> points;
+  for (int i = 0; i < 10; ++i) points.push_back({1.0 * i, i == 4 ? std::nan("") : 1.0 * i * i});
+  const std::vector<ChartBucket> buckets = bucket_points(points, 3);
+  ASSERT_EQ(buckets.size(), 3u);
+  EXPECT_DOUBLE_EQ(buckets[0].mean, 5.0 / 3);
+  EXPECT_DOUBLE_EQ(buckets[1].mean, 17);
+  EXPECT_DOUBLE_EQ(buckets[2].mean, 57.5);
+  EXPECT_DOUBLE_EQ(buckets[2].x, 7.5);
+  EXPECT_EQ(buckets[2].low, 36);
+  EXPECT_EQ(buckets[2].high, 81);
+  EXPECT_EQ(bucket_points(points, 600).size(), 10u);
+}
+
+TEST(ReportTest, NumbersThatAreNotFiniteMakeGaps) {
+  const double inf = std::numeric_limits<double>::infinity();
+  const std::vector<ChartPoint> points{{0, 1}, {1, 2}, {2, inf}, {3, 2}, {4, std::nan("")}, {5, 3}};
+  const std::string svg = draw(LineChart{"t", "", "y", {{"a", "c1", points}}});
+  const std::string line = path_of(svg, "line");
+  EXPECT_EQ(count(line, "M"), 3u) << line;   // three pieces
+  EXPECT_EQ(count(line, "h0"), 2u) << line;  // two of them single points
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+  EXPECT_EQ(svg.find("inf"), std::string::npos);
+  EXPECT_EQ(draw(LineChart{"t", "", "y", {{"a", "c1", {{0, inf}}}}}), "");
+  EXPECT_NE(draw(LineChart{"t", "", "y", {{"a", "c1", {{7, 0}}}}}), "");  // a single point
+}
+
+TEST(ReportTest, LongCurvesAreDrawnWithFewPoints) {
+  std::vector<ChartPoint> points;
+  for (int i = 0; i < 100'000; ++i) points.push_back({1.0 * i, i == 777 ? 50.0 : 1.0});
+  const std::string svg = draw(LineChart{"t", "", "y", {{"a", "c1", points}}});
+  EXPECT_EQ(coordinates(path_of(svg, "line")).size(), 300u);
+  EXPECT_EQ(coordinates(path_of(svg, "band")).size(), 600u);
+  double top = 1000;  // the spike is still there: the band reaches the y of 50, the top of the axis
+  for (const ChartPoint& point : coordinates(path_of(svg, "band"))) top = std::min(top, point.y);
+  EXPECT_DOUBLE_EQ(top, 24);
+}
+
+TEST(ReportTest, AReliabilityDiagramPutsBinsWhereTheyBelong) {
+  // Two bins; plot from (46, 254) to (380, 24): confidence 0.25 is x = 129.5, accuracy 0.2 y = 208.
+  const std::vector<ReliabilityBin> bins{{30, 0.25, 0.2}, {0, 0, 0}};
+  const std::string svg = draw(ReliabilityDiagram{"t", "", "c1", bins, bins});
+  EXPECT_EQ(count(svg, "cx=\"129.5\" cy=\"208.0\""), 2u);
+  EXPECT_EQ(count(svg, "<circle"), 2u);  // the empty bin has none
+  EXPECT_EQ(draw(ReliabilityDiagram{"t", "", "c1", {{0, 0, 0}}, {}}), "");
 }
 
 }  // namespace
