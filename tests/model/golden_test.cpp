@@ -1,4 +1,5 @@
-// The forward pass against Hugging Face transformers: folders and logits that tests/peers/make_golden.py made.
+// The forward pass against Hugging Face transformers: folders and logits that
+// tests/peers/make_golden.py made.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -10,7 +11,9 @@ namespace {
 
 class GoldenTest : public testing::TestWithParam<const char*> {
  protected:
-  std::string folder() const { return std::string(TEMPER_SOURCE_DIR) + "/tests/model/golden/" + GetParam(); }
+  std::string folder() const {
+    return std::string(TEMPER_SOURCE_DIR) + "/tests/model/golden/" + GetParam();
+  }
 };
 
 TEST_P(GoldenTest, LogitsAreThoseOfTransformers) {
@@ -24,11 +27,14 @@ TEST_P(GoldenTest, LogitsAreThoseOfTransformers) {
   EXPECT_LE(difference, 1e-4);
   EXPECT_GT(logits.abs().max().item<double>(), 0.1);
   // In bf16, relative to the size of the logits.
-  const at::Tensor rough = at::linear(model.hidden(tokens, at::kBFloat16), model.head().to(at::kBFloat16)).to(at::kFloat);  // (B, S, V)
+  const at::Tensor rough =
+      at::linear(model.hidden(tokens, at::kBFloat16), model.head().to(at::kBFloat16))
+          .to(at::kFloat);  // (B, S, V)
   EXPECT_LE(((rough - logits).norm() / logits.norm()).item<double>(), 3e-2);
   // Every length gives the same as the beginning of a longer one.
   for (const int64_t length : {1, 7, 40}) {
-    const at::Tensor part = at::linear(model.hidden(tokens.narrow(1, 0, length).contiguous(), at::kFloat), model.head());
+    const at::Tensor part = at::linear(
+        model.hidden(tokens.narrow(1, 0, length).contiguous(), at::kFloat), model.head());
     EXPECT_LE((part - logits.narrow(1, 0, length)).abs().max().item<double>(), 1e-4) << length;
   }
 }
@@ -44,7 +50,9 @@ TEST_P(GoldenTest, SurvivesTheWayThroughAFolderOfOurs) {
   EXPECT_EQ(ours.names(), theirs.names());
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenTest, testing::Values("gpt2", "llama", "llama_tied", "mistral", "qwen2", "qwen3"));
+INSTANTIATE_TEST_SUITE_P(Families, GoldenTest,
+                         testing::Values("gpt2", "llama", "llama_tied", "mistral", "qwen2",
+                                         "qwen3"));
 
 }  // namespace
 }  // namespace temper
