@@ -37,10 +37,10 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
     tokenizer_file = run_dir + "/tokenizer.model";
     // On the training part alone: the held-out text must not shape the vocabulary.
     if (may_write) train_sentencepiece(parts[0], config.planned_vocab(), tokenizer_file);
-    tokenizer = open_sentencepiece(tokenizer_file);
+    tokenizer = open_sentencepiece(tokenizer_file, "data.tokenizer");
   } else {
     tokenizer_file = config.tokenizer;
-    tokenizer = open_sentencepiece(tokenizer_file);
+    tokenizer = open_tokenizer(tokenizer_file, "data.tokenizer");
     TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ",
                       config.vocab, ", but --data.tokenizer ", config.tokenizer, " has ",
                       tokenizer->vocab(), " pieces; leave data.vocab out");
@@ -115,7 +115,7 @@ int64_t DataConfig::planned_vocab() const {
   if (source == "builtin") return BuiltinLanguage::kDefaultVocab;
   if (tokenizer == "bytes") return 256;
   return tokenizer == "sentencepiece" ? kDefaultTrainedVocab
-                                      : open_sentencepiece(tokenizer)->vocab();
+                                      : open_tokenizer(tokenizer, "data.tokenizer")->vocab();
 }
 
 std::unique_ptr<Corpus> open_corpus(const DataConfig& config, const std::string& run_dir,

@@ -30,14 +30,15 @@ class ByteTokenizer : public Tokenizer {
   std::string decode(const std::vector<int32_t>& ids) const override {
     return {ids.begin(), ids.end()};
   }
+  std::string token(int32_t id) const override { return {static_cast<char>(id)}; }
   std::string describe() const override { return "bytes"; }
 };
 
 class SentencePiece : public Tokenizer {
  public:
-  explicit SentencePiece(const std::string& path) : path_(path) {
+  SentencePiece(const std::string& path, const std::string& option) : path_(path) {
     const auto status = processor_.Load(path);
-    TORCH_CHECK_VALUE(status.ok(), "--data.tokenizer ", path, ": this is no SentencePiece model (",
+    TORCH_CHECK_VALUE(status.ok(), "--", option, " ", path, ": this is no SentencePiece model (",
                       status.ToString(), ")");
   }
   int64_t vocab() const override { return processor_.GetPieceSize(); }
@@ -52,6 +53,14 @@ class SentencePiece : public Tokenizer {
     const auto status = processor_.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
     TORCH_CHECK(status.ok(), path_, ": ", status.ToString());
     return text;
+  }
+  std::string token(int32_t id) const override { return processor_.IdToPiece(id); }
+  std::vector<int32_t> prefix() const override {
+    return processor_.bos_id() < 0 ? std::vector<int32_t>{}
+                                   : std::vector<int32_t>{processor_.bos_id()};
+  }
+  std::optional<int32_t> end_of_document() const override {
+    return processor_.eos_id() < 0 ? std::nullopt : std::optional<int32_t>(processor_.eos_id());
   }
   std::string describe() const override { return "SentencePiece " + path_; }
 
@@ -89,12 +98,22 @@ class Lines : public sentencepiece::SentenceIterator {
 
 std::unique_ptr<Tokenizer> make_byte_tokenizer() { return std::make_unique<ByteTokenizer>(); }
 
-std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path) {
+std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path, const std::string& option) {
   std::error_code error;
   TORCH_CHECK_VALUE(
-      fs::is_regular_file(path, error), "--data.tokenizer ", path,
+      fs::is_regular_file(path, error), "--", option, " ", path,
       ": no such file; give bytes, sentencepiece, or the path of a SentencePiece .model");
-  return std::make_unique<SentencePiece>(path);
+  return std::make_unique<SentencePiece>(path, option);
+}
+
+std::unique_ptr<Tokenizer> open_tokenizer(const std::string& path, const std::string& option) {
+  if (path == "bytes") return make_byte_tokenizer();
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return open_sentencepiece(path, option);
+  const std::string model = (fs::path(path) / "tokenizer.model").string();
+  TORCH_CHECK_VALUE(fs::is_regular_file(model, error), "--", option, " ", path,
+                    ": this folder holds no tokenizer.model");
+  return open_sentencepiece(model, option);
 }
 
 void train_sentencepiece(std::string_view text, int64_t vocab, const std::string& path) {

@@ -7,6 +7,7 @@
 
 #include "comm/agree.h"
 #include "comm/soft_target_channel.h"
+#include "data/atomic_file.h"
 #include "launch/command.h"
 #include "launch/distill_summary.h"
 #include "launch/dry_run.h"
@@ -346,7 +347,7 @@ void DistillCommand::run(const Invocation& invocation) {
   if (!job.speaks()) return;
   job.summary.floor = floor;
   job.summary.entropy_rate = corpus->entropy_rate();
-  write_file(dir + "/summary.json", to_json(job.summary).dump(2) + "\n");
+  write_text_file(dir + "/summary.json", to_json(job.summary).dump(2) + "\n");
   write_report(dir);
   std::fputs(("\n" + to_text(job.summary)).c_str(), stdout);
   std::printf(

@@ -4,11 +4,11 @@
 #include <cstdio>
 #include <utility>
 
+#include "data/atomic_file.h"
 #include "launch/progress.h"
 #include "launch/report_chart.h"
 #include "launch/report_run.h"
 #include "launch/report_style.h"
-#include "launch/run_folder.h"
 
 namespace temper {
 
@@ -319,7 +319,7 @@ std::string report_page(const ReportRun& run) {
 }
 
 void write_report(const std::string& run_dir) {
-  write_file(run_dir + "/report.html", report_page(read_run(run_dir)));
+  write_text_file(run_dir + "/report.html", report_page(read_run(run_dir)));
 }
 
 }  // namespace temper

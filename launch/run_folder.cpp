@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/agree.h"
+#include "data/atomic_file.h"
 
 namespace temper {
 
@@ -32,18 +33,6 @@ std::string default_dir(const std::string& command) {
 
 }  // namespace
 
-void write_file(const std::string& path, const std::string& content) {
-  const std::string temporary = path + ".tmp";
-  errno = 0;
-  std::ofstream file(temporary, std::ios::binary);
-  file << content;
-  file.close();
-  TORCH_CHECK(file, "cannot write ", path, " (", content.size(), " bytes): ", std::strerror(errno));
-  std::error_code error;
-  fs::rename(temporary, path, error);
-  TORCH_CHECK(!error, "cannot write ", path, ": ", error.message());
-}
-
 std::string open_run_folder(const RunConfig& config, const std::string& command,
                             const std::string& ini, const Communicator& world) {
   std::string dir;
@@ -59,7 +48,7 @@ std::string open_run_folder(const RunConfig& config, const std::string& command,
                       ": cannot make this folder (", error ? error.message() : "it is a file",
                       "); name one that you may write to");
     try {
-      write_file(dir + "/config.ini", ini);
+      write_text_file(dir + "/config.ini", ini);
     } catch (const c10::Error& e) {
       TORCH_CHECK_VALUE(false, "--run.dir ", dir, ": ", e.what_without_backtrace(),
                         "; name a folder that you may write to");

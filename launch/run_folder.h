@@ -16,10 +16,6 @@ namespace temper {
 std::string open_run_folder(const RunConfig& config, const std::string& command,
                             const std::string& ini, const Communicator& world);
 
-/// Writes a whole file through a temporary name and a rename. Throws c10::Error with path and
-/// reason.
-void write_file(const std::string& path, const std::string& content);
-
 /// metrics.jsonl: one JSON object a line, each line flushed.
 class MetricsFile {
  public:

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "comm/agree.h"
+#include "data/atomic_file.h"
 #include "launch/command.h"
 #include "launch/dry_run.h"
 #include "launch/progress.h"
@@ -95,7 +96,7 @@ class TrainCommand : public Command {
     if (floor) json["entropy_floor"] = *floor;
     json["seconds"] = summary.seconds;
     json["tokens_per_s"] = summary.tokens_per_second;
-    write_file(dir + "/summary.json", json.dump(2) + "\n");
+    write_text_file(dir + "/summary.json", json.dump(2) + "\n");
     write_report(dir);
     std::fputs(("\n" + results_table({result}, floor.value_or(NAN))).c_str(), stdout);
     std::printf("\nmodel: %s/model\n", dir.c_str());

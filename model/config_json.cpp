@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "model/json_input.h"
+#include "data/json_input.h"
 
 namespace temper {
 namespace {

@@ -10,10 +10,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "model/atomic_file.h"
+#include "data/atomic_file.h"
+#include "data/json_input.h"
 #include "model/config_json.h"
 #include "model/hugging_face_names.h"
-#include "model/json_input.h"
 #include "model/safetensors.h"
 
 namespace temper {

@@ -2,16 +2,12 @@
 #include "model/safetensors.h"
 
 #include <ATen/ops/from_blob.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <bit>
-#include <cerrno>
 #include <cstring>
 
-#include "model/atomic_file.h"
+#include "data/atomic_file.h"
+#include "data/mapped_file.h"
 #include "model/safetensors_header.h"
 
 namespace temper {
@@ -25,44 +21,26 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // as in the reference implem
 }  // namespace
 
 struct SafetensorsFile::Mapping {
-  explicit Mapping(const std::string& path) {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    TORCH_CHECK_VALUE(descriptor >= 0, path, ": cannot be opened: ", std::strerror(errno));
-    struct stat status = {};
-    const bool regular = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode);
-    bytes = regular ? static_cast<uint64_t>(status.st_size) : 0;
-    if (bytes > 0) {
-      void* const mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, descriptor, 0);
-      if (mapped != MAP_FAILED) data = static_cast<const char*>(mapped);
-    }
-    const int error = errno;
-    ::close(descriptor);
-    TORCH_CHECK_VALUE(regular, path, ": not a regular file");
-    TORCH_CHECK_VALUE(bytes > 0, path, ": truncated: the file is empty");
-    TORCH_CHECK(data != nullptr, path, ": cannot be mapped: ", std::strerror(error));
-  }
-  ~Mapping() { ::munmap(const_cast<char*>(data), bytes); }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
+  explicit Mapping(const std::string& path) : file(path) {}
 
-  const char* data = nullptr;
-  uint64_t bytes = 0;
-  uint64_t data_begin = 0;  // where the header ends
+  MappedFile file;
+  size_t data_begin = 0;  // where the header ends
 };
 
 SafetensorsFile::SafetensorsFile(const std::string& path)
     : path_(path), mapping_(std::make_shared<Mapping>(path)) {
-  const uint64_t bytes = mapping_->bytes;
+  const std::string_view all = mapping_->file.bytes();
+  const uint64_t bytes = all.size();
   TORCH_CHECK_VALUE(bytes >= kLengthBytes, path, ": truncated: only ", bytes,
                     " bytes, fewer than the length of a header takes");
   uint64_t header_bytes = 0;
-  std::memcpy(&header_bytes, mapping_->data, kLengthBytes);
+  std::memcpy(&header_bytes, all.data(), kLengthBytes);
   TORCH_CHECK_VALUE(header_bytes <= kMaxHeaderBytes, path, ": not a safetensors file: a header of ",
                     header_bytes, " bytes, more than the format's limit of ", kMaxHeaderBytes);
   TORCH_CHECK_VALUE(header_bytes <= bytes - kLengthBytes, path, ": truncated: a header of ",
                     header_bytes, " bytes in a file of ", bytes);
   mapping_->data_begin = kLengthBytes + header_bytes;
-  const std::string_view header(mapping_->data + kLengthBytes, header_bytes);
+  const std::string_view header = all.substr(kLengthBytes, header_bytes);
   for (SafetensorsItem& item :
        parse_safetensors_header(header, bytes - mapping_->data_begin, path)) {
     entries_.emplace(std::move(item.name),
@@ -83,18 +61,27 @@ std::vector<std::string> SafetensorsFile::names() const {
 
 bool SafetensorsFile::contains(const std::string& name) const { return entries_.count(name) > 0; }
 
+std::string_view SafetensorsFile::bytes_of(const Entry& entry) const {
+  return mapping_->file.bytes().substr(mapping_->data_begin + entry.begin, entry.end - entry.begin);
+}
+
+void SafetensorsFile::release(const std::string& name) const {
+  mapping_->file.release(bytes_of(entries_.at(name)));
+}
+
 at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   const auto found = entries_.find(name);
   TORCH_CHECK_VALUE(found != entries_.end(), path_, ": holds no tensor named ", name);
   const Entry& entry = found->second;
   // ATen takes a mutable pointer; the pages are mapped read-only, so a write would fault instead of
   // changing the file.
-  char* const data = const_cast<char*>(mapping_->data) + mapping_->data_begin + entry.begin;
+  char* const data = const_cast<char*>(bytes_of(entry).data());
   const auto options = at::TensorOptions().dtype(entry.dtype);
   if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(entry.dtype) != 0) {
     // Old writers did not pad the header: kernels want aligned elements, so this one is copied.
     at::Tensor copy = at::empty(entry.shape, options);  // (shape as in the file)
-    std::memcpy(copy.mutable_data_ptr(), data, entry.end - entry.begin);
+    if (entry.end > entry.begin)
+      std::memcpy(copy.mutable_data_ptr(), data, entry.end - entry.begin);
     return copy;
   }
   return at::from_blob(

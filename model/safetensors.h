@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,9 @@ class SafetensorsFile {
   bool contains(const std::string& name) const;
   /// A read-only view of the mapping, which stays alive as long as the tensor does.
   at::Tensor tensor(const std::string& name) const;
+  /// Gives the memory of a tensor's mapped pages back to the system; used again, they are read
+  /// again.
+  void release(const std::string& name) const;
 
  private:
   struct Mapping;
@@ -36,6 +40,8 @@ class SafetensorsFile {
     std::vector<int64_t> shape;
     size_t begin = 0, end = 0;  // bytes from the end of the header
   };
+  std::string_view bytes_of(const Entry& entry) const;
+
   std::string path_;
   std::shared_ptr<Mapping> mapping_;
   std::map<std::string, Entry> entries_;

@@ -9,9 +9,9 @@
 namespace temper {
 namespace {
 
-// 16 elements are 64 bytes of float32, a cache line and the widest vector; the same offsets serve
-// float64.
-constexpr int64_t kAlignment = 16;
+// 32 elements are 64 bytes of bfloat16, a cache line and the widest vector; the same offsets serve
+// the wider types.
+constexpr int64_t kAlignment = 32;
 
 // SplitMix64's finisher: seeds that differ in one bit give generators that have nothing in common.
 uint64_t mixed(uint64_t value) {
@@ -24,8 +24,10 @@ uint64_t mixed(uint64_t value) {
 
 Transformer::Transformer(const TransformerConfig& config, at::ScalarType dtype, at::Device device)
     : config_((config.validate("model"), config)), plan_(config) {
-  TORCH_CHECK_VALUE(dtype == at::kFloat || dtype == at::kDouble, "weights of type ",
-                    c10::toString(dtype), " are not kept; choose float32 or float64");
+  const bool known =
+      dtype == at::kFloat || dtype == at::kDouble || dtype == at::kBFloat16 || dtype == at::kHalf;
+  TORCH_CHECK_VALUE(known, "weights of type ", c10::toString(dtype),
+                    " are not kept; choose float32, float64, bfloat16 or float16");
   if (!config.gpt2()) {
     rotary_ = std::make_shared<RotaryTable>(config.positions, config.head_width, config.rope_theta);
   }
@@ -65,6 +67,9 @@ void Transformer::init_weights(uint64_t seed) {
 }
 
 void Transformer::require_gradients() {
+  TORCH_CHECK(
+      flat_weights_.scalar_type() == at::kFloat || flat_weights_.scalar_type() == at::kDouble,
+      "a model that is trained keeps its weights in float32 or float64");
   const c10::InferenceMode normal_tensors(false);
   if (!flat_gradients_.defined()) flat_gradients_ = at::zeros_like(flat_weights_);  // (P)
   for (Parameter& parameter : parameters_) {

@@ -29,7 +29,7 @@ struct Parameter {
 class Transformer {
  public:
   /// Weights are zero until init_weights() or a loader fills them. dtype of the buffers: float32 or
-  /// float64.
+  /// float64; bfloat16 or float16 for a frozen model, which is never trained.
   explicit Transformer(const TransformerConfig& config, at::ScalarType dtype = at::kFloat,
                        at::Device device = at::kCPU);
   Transformer(Transformer&&) noexcept = default;
@@ -61,7 +61,7 @@ class Transformer {
   }  // (P), undefined before require_gradients()
 
   /// Allocates the flat gradients (zero) and makes every parameter's .grad a view of them; backward
-  /// adds in place.
+  /// adds in place. Throws c10::Error where the weights are narrower than float32.
   void require_gradients();
 
   /// The gradient of the head's weight, (V, C), a view of the flat buffer (the embedding's where it

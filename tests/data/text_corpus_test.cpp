@@ -65,7 +65,8 @@ TEST_F(TextCorpusTest, SentencePieceIsTrainedOnceAndGivesTheTextBack) {
   EXPECT_EQ(corpus->vocab(), 320);
   EXPECT_EQ(corpus->fingerprint(), other->fingerprint());
   EXPECT_EQ(corpus->tokenizer_file(), dir_ + "/tokenizer.model");
-  const std::unique_ptr<Tokenizer> tokenizer = open_sentencepiece(dir_ + "/tokenizer.model");
+  const std::unique_ptr<Tokenizer> tokenizer =
+      open_sentencepiece(dir_ + "/tokenizer.model", "data.tokenizer");
   for (const std::string& text : {sample(), std::string("  two  spaces\n\n\nand\ttabs "),
                                   std::string("\xf0\x9f\x8e\x89 unseen Ω")}) {
     EXPECT_EQ(tokenizer->decode(encode_text(*tokenizer, text)), text);
@@ -115,7 +116,8 @@ TEST_F(TextCorpusTest, PartsAreCutByBytesWhateverTheTokensAre) {
   config.tokenizer = "sentencepiece";
   config.vocab = 300;
   const std::unique_ptr<Corpus> corpus = open_corpus(config, dir_, true);
-  const std::unique_ptr<Tokenizer> tokenizer = open_sentencepiece(corpus->tokenizer_file());
+  const std::unique_ptr<Tokenizer> tokenizer =
+      open_sentencepiece(corpus->tokenizer_file(), "data.tokenizer");
   std::string read;
   for (const Part part : {Part::kFit, Part::kTest}) {
     const at::Tensor ids = corpus->read(part, 0, 0, corpus->rows(part, 1), 1)
@@ -139,7 +141,8 @@ TEST_F(TextCorpusTest, CutsFallBetweenCharacters) {
   for (const std::string_view part : parts)
     EXPECT_EQ(find_invalid_utf8(part), std::string_view::npos);
   train_sentencepiece(sample(), 300, dir_ + "/small.model");
-  const std::unique_ptr<Tokenizer> tokenizer = open_sentencepiece(dir_ + "/small.model");
+  const std::unique_ptr<Tokenizer> tokenizer =
+      open_sentencepiece(dir_ + "/small.model", "data.tokenizer");
   EXPECT_EQ(tokenizer->decode(encode_text(*tokenizer, text)), text);
 }
 

@@ -1,5 +1,5 @@
 // Temporary name, fsync, rename, in POSIX calls: streams of the standard library cannot sync.
-#include "model/atomic_file.h"
+#include "data/atomic_file.h"
 
 #include <c10/util/Exception.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 // Distrustful reading of small JSON files.
-#include "model/json_input.h"
+#include "data/json_input.h"
 
 #include <c10/util/Exception.h>
 
