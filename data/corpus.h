@@ -57,7 +57,8 @@ class Corpus {
   /// Changes when the data change: ranks compare it before the first step.
   virtual uint64_t fingerprint() const = 0;
 
-  /// The tokenizer's file to keep beside a model, or empty (bytes, token files, built-in).
+  /// The tokenizer that made the ids, as open_tokenizer() and tokenizer_files() take it; empty
+  /// where it is not known (token files) or there is none (the built-in language).
   virtual std::string tokenizer_file() const { return {}; }
 
   /// Entropy rate of the process that wrote the corpus, where it is known (the built-in language).

@@ -23,7 +23,8 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
   const MappedFile file(config.text, "data.text");
   const std::array<std::string_view, 3> parts =
       text_parts(file.bytes(), config.fit_share, config.test_share);
-  if (config.tokenizer != "bytes") {
+  const bool bytes = config.tokenizer == "bytes" || config.tokenizer == "auto";
+  if (!bytes) {
     const size_t bad = find_invalid_utf8(file.bytes());
     TORCH_CHECK_VALUE(bad == std::string_view::npos, "--data.text ", config.text, ": byte ", bad,
                       " is not UTF-8, which SentencePiece needs; convert the file (iconv), or give "
@@ -31,7 +32,8 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
   }
   std::unique_ptr<Tokenizer> tokenizer;
   std::string tokenizer_file;
-  if (config.tokenizer == "bytes") {
+  if (bytes) {
+    tokenizer_file = "bytes";
     tokenizer = make_byte_tokenizer();
   } else if (config.tokenizer == "sentencepiece") {
     tokenizer_file = run_dir + "/tokenizer.model";
@@ -68,9 +70,10 @@ void DataConfig::add_options(po::options_description& options) {
   add("data.tokens", po::value<std::string>(&tokens)->default_value(tokens)->value_name("FILE"),
       "file of token ids, for data.source = tokens: NumPy .npy (one dimension) or llm.c .bin");
   add("data.tokenizer",
-      po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|FILE"),
-      "for data.source = text: bytes, sentencepiece (trained on the training part, kept in the run "
-      "folder), or a SentencePiece .model");
+      po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|PATH"),
+      "for data.source = text: auto (that of the teacher's or model's folder, if it has one, else "
+      "bytes), bytes, sentencepiece (trained on the training part, kept in the run folder), a "
+      "SentencePiece .model, or a model's folder");
   add("data.vocab", po::value<int64_t>(&vocab)->default_value(vocab)->value_name("N"),
       "vocabulary to train (sentencepiece, 0: 1024), that the token file was made with, or of the "
       "built-in language (0: 256)");
@@ -100,9 +103,9 @@ void DataConfig::validate() const {
                     ": give a vocabulary's size, or 0 for the default");
   TORCH_CHECK_VALUE(source != "builtin" || vocab == 0 || (vocab >= 16 && vocab <= 65536),
                     "--data.vocab is ", vocab, ": the built-in language has 16 to 65536 tokens");
-  TORCH_CHECK_VALUE(
-      !tokenizer.empty(),
-      "--data.tokenizer is empty: give bytes, sentencepiece, or a SentencePiece .model");
+  TORCH_CHECK_VALUE(!tokenizer.empty(),
+                    "--data.tokenizer is empty: give auto, bytes, sentencepiece, or a tokenizer's "
+                    "file or folder");
   for (const auto& [option, share] :
        {std::pair{"data.fit-share", fit_share}, std::pair{"data.test-share", test_share}}) {
     TORCH_CHECK_VALUE(share > 0 && share < 0.5, "--", option, " is ", share,
@@ -113,7 +116,7 @@ void DataConfig::validate() const {
 int64_t DataConfig::planned_vocab() const {
   if (source == "tokens" || vocab > 0) return vocab;
   if (source == "builtin") return BuiltinLanguage::kDefaultVocab;
-  if (tokenizer == "bytes") return 256;
+  if (tokenizer == "bytes" || tokenizer == "auto") return 256;
   return tokenizer == "sentencepiece" ? kDefaultTrainedVocab
                                       : open_tokenizer(tokenizer, "data.tokenizer")->vocab();
 }

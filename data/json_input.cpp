@@ -89,13 +89,20 @@ void JsonFields::refuse(const char* name, const std::string& remedy) const {
   TORCH_CHECK_VALUE(false, file_, ": ", name, " is ", shortened(at(name)), "; ", remedy);
 }
 
+namespace {
+
+// Above 2^63 - 1 the parser keeps an unsigned number.
+bool is_int64(const json& value) {
+  return value.is_number_integer() &&
+         !(value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX});
+}
+
+}  // namespace
+
 int64_t JsonFields::integer(const char* name) const {
   const json& value = at(name);
   if (!value.is_number_integer()) refuse(name, "an integer is wanted");
-  // Above 2^63 - 1 the parser keeps an unsigned number.
-  if (value.is_number_unsigned() && value.get<uint64_t>() > uint64_t{INT64_MAX}) {
-    refuse(name, "the number is too large");
-  }
+  if (!is_int64(value)) refuse(name, "the number is too large");
   return value.get<int64_t>();
 }
 
@@ -103,10 +110,25 @@ int64_t JsonFields::integer(const char* name, int64_t fallback) const {
   return has(name) ? integer(name) : fallback;
 }
 
-double JsonFields::number(const char* name, double fallback) const {
-  if (!has(name)) return fallback;
+std::vector<int64_t> JsonFields::integers(const char* name) const {
+  if (!has(name)) return {};
+  if (at(name).is_number_integer()) return {integer(name)};
+  if (!at(name).is_array()) refuse(name, "an integer or a list of integers is wanted");
+  std::vector<int64_t> all;
+  for (const json& item : at(name)) {
+    if (!is_int64(item)) refuse(name, "an integer or a list of integers is wanted");
+    all.push_back(item.get<int64_t>());
+  }
+  return all;
+}
+
+double JsonFields::number(const char* name) const {
   if (!at(name).is_number()) refuse(name, "a number is wanted");
   return at(name).get<double>();
+}
+
+double JsonFields::number(const char* name, double fallback) const {
+  return has(name) ? number(name) : fallback;
 }
 
 bool JsonFields::boolean(const char* name, bool fallback) const {

@@ -27,10 +27,13 @@ class JsonFields {
   const std::string& file() const { return file_; }
   int64_t integer(const char* name) const;
   int64_t integer(const char* name, int64_t fallback) const;
+  double number(const char* name) const;
   double number(const char* name, double fallback) const;
   bool boolean(const char* name, bool fallback) const;
   std::string text(const char* name) const;
   std::string text(const char* name, const std::string& fallback) const;
+  /// An integer or an array of integers; empty where it is missing.
+  std::vector<int64_t> integers(const char* name) const;
   /// An array of strings; empty where it is missing.
   std::vector<std::string> texts(const char* name) const;
   /// A nested object, which must be there.

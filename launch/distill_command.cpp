@@ -16,7 +16,9 @@
 #include "launch/run_folder.h"
 #include "launch/setup.h"
 #include "launch/training.h"
+#include "launch/vocabulary.h"
 #include "model/hugging_face.h"
+#include "student/student_model.h"
 #include "teacher/teacher_config.h"
 #include "teacher/worker.h"
 
@@ -65,6 +67,7 @@ class DistillCommand : public Command {
     run_.validate();
     data_.validate();
     teacher_.validate();
+    student_.validate();
     LossConfig loss = loss_;
     loss.temperature = teacher_.temperature;
     loss.validate();
@@ -81,11 +84,16 @@ class DistillCommand : public Command {
  private:
   struct Job;
 
+  /// Where the teacher's weights lie, or will lie once it is trained; empty: nowhere.
+  std::string teacher_folder(const std::string& dir) const {
+    return teacher_.train_steps > 0 ? dir + "/teacher" : teacher_.model.path;
+  }
+
   RunConfig run_;
   int64_t teachers_ = 0;
   DataConfig data_;
   TeacherConfig teacher_;
-  ModelConfig student_{"student"};
+  StudentModel student_;
   LossConfig loss_;
   TrainConfig train_;
   EvaluationConfig evaluation_;
@@ -102,8 +110,10 @@ struct DistillCommand::Job {
   const Placement& placement;
   const std::string dir;
   const Corpus& corpus;
+  const TeacherSource teacher_source;  // rows of vocabulary as in its folder
   const TransformerConfig teacher_shape;
   const TransformerConfig student_shape;
+  const std::vector<TokenizerFile> tokenizer;  // goes into every folder that is written
   const bool is_teacher;
   const Communicator role;                // the ranks of this rank's role
   std::optional<Transformer> teacher;     // on teacher ranks, on all where colocated
@@ -127,7 +137,7 @@ struct DistillCommand::Job {
     stage.compute = config.run_.compute();
     stage.seed = seed;
     stage.corpus = &corpus;
-    stage.tokenizer_file = corpus.tokenizer_file();
+    stage.tokenizer = tokenizer;
     return stage;
   }
 
@@ -166,7 +176,11 @@ void DistillCommand::Job::prepare_teacher() {
     agree(world, [&] {
       if (!holds) return;
       if (!options.model.path.empty()) {
-        teacher.emplace(load_model(options.model.path, machine.device));
+        LoadOptions load;
+        load.device = machine.device;
+        load.dtype = std::nullopt;
+        load.vocab = teacher_shape.vocab;
+        teacher.emplace(load_model(options.model.path, load));
       } else {
         teacher.emplace(teacher_shape, at::kFloat, machine.device);
         teacher->init_weights(static_cast<uint64_t>(config.run_.seed));
@@ -190,9 +204,9 @@ void DistillCommand::Job::prepare_teacher() {
   run_training(*teacher, first, *everyone);
   judge_teacher(world);
   if (speaks())
-    save_model(*teacher, dir + "/teacher", summary.results.front().fit.temperature,
-               corpus.tokenizer_file());
+    save_model(*teacher, dir + "/teacher", summary.results.front().fit.temperature, tokenizer);
   if (!holds) teacher.reset();
+  world.barrier();  // students may be cut from the folder
 }
 
 /// `holders`: the ranks that have the teacher, or on other ranks anything.
@@ -207,10 +221,7 @@ void DistillCommand::Job::judge_teacher(const Communicator& holders) {
 }
 
 Transformer DistillCommand::Job::new_student(uint64_t seed) const {
-  if (!config.student_.path.empty()) return load_model(config.student_.path, machine.device);
-  Transformer model(student_shape, at::kFloat, machine.device);
-  model.init_weights(seed);
-  return model;
+  return config.student_.make(student_shape, teacher_source, seed, machine.device);
 }
 
 /// One student on soft targets. The first is the run's student: saved with its temperature as soon
@@ -249,7 +260,7 @@ void DistillCommand::Job::distil(int64_t repetition) {
     summary.results.push_back(result);
     if (repetition == 0) {
       summary.training = trained;
-      save_model(student, dir + "/student", result.fit.temperature, corpus.tokenizer_file());
+      save_model(student, dir + "/student", result.fit.temperature, tokenizer);
     }
   }
 }
@@ -279,7 +290,8 @@ void DistillCommand::run(const Invocation& invocation) {
     const ModelConfig& shape = teacher_.model;
     if (!invocation.dry_run) return;
     const TransformerConfig teacher_shape = shape.resolve(planned_vocab(data_, shape));
-    const TransformerConfig student_shape = student_.resolve(teacher_shape.vocab);
+    const TransformerConfig student_shape =
+        student_.resolve({teacher_shape, teacher_folder("RUN.DIR")}, teacher_shape.vocab);
     if (world.rank() == 0) {
       print_distill_plan(invocation.ini, machine, placement, teacher_shape, student_shape, teacher_,
                          train_, run_);
@@ -288,40 +300,38 @@ void DistillCommand::run(const Invocation& invocation) {
   if (invocation.dry_run) return;
 
   const std::string dir = open_run_folder(run_, name(), invocation.ini, world);
+  choose_tokenizer(data_, teacher_.model.path.empty() ? student_.folder() : teacher_.model.path);
   const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, dir, world);
+  TeacherSource source;
   TransformerConfig teacher_shape, student_shape;
+  std::vector<TokenizerFile> tokenizer;
+  std::vector<std::string> notes;
   agree(world, [&] {
-    teacher_shape = teacher_.model.resolve(corpus->vocab());
-    student_shape = student_.resolve(teacher_shape.vocab);
-    TORCH_CHECK_VALUE(teacher_shape.vocab == student_shape.vocab, "the teacher's vocabulary has ",
-                      teacher_shape.vocab, " ids (", teacher_.model.path, "), the student's ",
-                      student_shape.vocab, " (", student_.path,
-                      "): soft targets need the same vocabulary on both sides; give a student made "
-                      "for the teacher's tokenizer");
-    check_fit(teacher_shape, "teacher", *corpus, train_.seq);
-    check_fit(student_shape, "student", *corpus, train_.seq);
+    source = {teacher_.model.resolve(corpus->vocab()), teacher_folder(dir)};
+    teacher_shape = source.shape;
+    student_shape = student_.resolve(source, corpus->vocab());
+    notes = {fit_vocabulary(*corpus, "teacher", teacher_.model.path, teacher_shape),
+             fit_vocabulary(*corpus, "student", student_.folder(), student_shape)};
+    check_fit(teacher_shape, "teacher", teacher_.model.path, *corpus, train_.seq);
+    check_fit(student_shape, "student", student_.folder(), *corpus, train_.seq);
     check_parts(*corpus, train_.seq, /*training=*/true);
+    tokenizer = tokenizer_files(tokenizer_to_keep(
+        *corpus, teacher_.model.path.empty() ? student_.folder() : teacher_.model.path));
   });
 
   const bool is_teacher = !placement.colocated() && placement.is_teacher(world.rank());
-  Job job{*this,
-          world,
-          machine,
-          placement,
-          dir,
-          *corpus,
-          teacher_shape,
-          student_shape,
-          is_teacher,
-          world.split(is_teacher ? 1 : 0, world.rank()),
-          std::nullopt,
-          nullptr,
-          {}};
+  Job job{*this,         world,     machine,    placement,
+          dir,           *corpus,   source,     teacher_shape,
+          student_shape, tokenizer, is_teacher, world.split(is_teacher ? 1 : 0, world.rank()),
+          std::nullopt,  nullptr,   {}};
   if (!is_teacher) job.students = make_collectives(job.role, machine);
   if (job.speaks()) {
     say("data    " + corpus->describe());
     say("teacher " + describe_model(teacher_shape));
-    say("student " + describe_model(student_shape));
+    say("student " + describe_model(student_shape) + ", " + student_.describe_init(source));
+    for (const std::string& note : notes) {
+      if (!note.empty()) say("note    " + note);
+    }
     const std::string roles = placement.colocated()
                                   ? format("%d, colocated", world.size())
                                   : format("%zu teacher, %zu student", placement.teachers.size(),

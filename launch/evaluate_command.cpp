@@ -9,6 +9,7 @@
 #include "launch/dry_run.h"
 #include "launch/progress.h"
 #include "launch/setup.h"
+#include "launch/vocabulary.h"
 #include "model/hugging_face.h"
 #include "model/model_config.h"
 #include "model/safetensors.h"
@@ -57,12 +58,16 @@ class HeldOutCommand : public Command {
       });
       return;
     }
+    choose_tokenizer(data_, model_.path);
     const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, model_.path, world);
     std::optional<Transformer> model;
     agree(world, [&] {
-      model.emplace(load_model(model_.path, machine.device));
-      check_fit(model->config(), "model", *corpus, seq_);
+      check_fit(read_model_config(model_.path), "model", model_.path, *corpus, seq_);
       check_parts(*corpus, seq_, /*training=*/false);
+      LoadOptions load;
+      load.device = machine.device;
+      load.dtype = std::nullopt;
+      model.emplace(load_model(model_.path, load));
     });
     if (world.rank() == 0) {
       say("data    " + corpus->describe());

@@ -154,7 +154,7 @@ std::string resolved_ini(const std::string& command, const std::vector<std::stri
                          const po::options_description& own, const po::options_description& all) {
   const po::variables_map values = read_options(command, arguments, own, all);
   std::ostringstream ini;
-  ini << "# temper " << command << ": the resolved configuration of this run\n";
+  ini << kResolvedIniMark << command << ": the resolved configuration of this run\n";
   std::vector<std::string> sections;
   for (const std::string& name : names_of(own)) {
     const std::string section = name.substr(0, name.find('.'));

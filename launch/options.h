@@ -17,6 +17,9 @@ void parse_options(const std::string& command, const std::vector<std::string>& a
                    const boost::program_options::options_description& own,
                    const boost::program_options::options_description& all);
 
+/// How the text of resolved_ini() begins.
+inline constexpr const char* kResolvedIniMark = "# temper ";
+
 /// The resolved configuration as an INI file that gives the same run again: every option of `own`
 /// that stands in a section, with the value that its bound variable got from parse_options().
 std::string resolved_ini(const std::string& command, const std::vector<std::string>& arguments,

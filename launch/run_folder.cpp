@@ -12,6 +12,7 @@
 
 #include "comm/agree.h"
 #include "data/atomic_file.h"
+#include "launch/options.h"
 
 namespace temper {
 
@@ -31,6 +32,18 @@ std::string default_dir(const std::string& command) {
   return dir;
 }
 
+// A job that was refused before its first step leaves its configuration and no more; that may be
+// written again. A config.ini that temper did not write may not.
+bool holds_run(const std::string& dir) {
+  std::error_code ignored;
+  for (const char* name : {"metrics.jsonl", "teacher-metrics.jsonl", "summary.json"}) {
+    if (fs::exists(fs::path(dir) / name, ignored)) return true;
+  }
+  std::ifstream config(fs::path(dir) / "config.ini");
+  std::string first;
+  return std::getline(config, first) && first.rfind(kResolvedIniMark, 0) != 0;
+}
+
 }  // namespace
 
 std::string open_run_folder(const RunConfig& config, const std::string& command,
@@ -39,8 +52,7 @@ std::string open_run_folder(const RunConfig& config, const std::string& command,
   agree(world, [&] {
     if (world.rank() != 0) return;
     dir = config.dir.empty() ? default_dir(command) : config.dir;
-    TORCH_CHECK_VALUE(config.overwrite || !fs::exists(fs::path(dir) / "config.ini"), "--run.dir ",
-                      dir,
+    TORCH_CHECK_VALUE(config.overwrite || !holds_run(dir), "--run.dir ", dir,
                       " holds a run already: name another folder, or give --run.overwrite true");
     std::error_code error;
     fs::create_directories(dir, error);

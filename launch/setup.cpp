@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "comm/agree.h"
+#include "launch/vocabulary.h"
 
 namespace temper {
 
@@ -26,8 +27,9 @@ std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const s
   return corpus;
 }
 
-void check_fit(const TransformerConfig& model, const std::string& section, const Corpus& corpus,
-               int64_t seq) {
+void check_fit(const TransformerConfig& model, const std::string& section,
+               const std::string& folder, const Corpus& corpus, int64_t seq) {
+  check_same_tokenizer(corpus, section, folder);
   TORCH_CHECK_VALUE(corpus.vocab() <= model.vocab, "the ", section, "'s vocabulary has ",
                     model.vocab, " ids, the data ", corpus.vocab(), " (", corpus.describe(),
                     "): use the tokenizer that the model was made with");

@@ -20,10 +20,10 @@ namespace temper {
 std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const std::string& run_dir,
                                                const Communicator& world);
 
-/// Throws c10::ValueError if the corpus holds ids that the model does not know, or rows longer than
-/// the model's positions.
-void check_fit(const TransformerConfig& model, const std::string& section, const Corpus& corpus,
-               int64_t seq);
+/// Throws c10::ValueError if the corpus holds ids that the model (of `folder`, or empty) does not
+/// know, was made with another tokenizer than the model's, or has rows longer than its positions.
+void check_fit(const TransformerConfig& model, const std::string& section,
+               const std::string& folder, const Corpus& corpus, int64_t seq);
 
 /// Throws c10::ValueError if a part has no row of `seq` tokens.
 void check_parts(const Corpus& corpus, int64_t seq, bool training);

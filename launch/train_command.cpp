@@ -11,6 +11,7 @@
 #include "launch/run_folder.h"
 #include "launch/setup.h"
 #include "launch/training.h"
+#include "launch/vocabulary.h"
 #include "model/hugging_face.h"
 #include "model/model_config.h"
 
@@ -52,17 +53,20 @@ class TrainCommand : public Command {
       return;
     }
     const std::string dir = open_run_folder(run_, name(), invocation.ini, world);
+    choose_tokenizer(data_, model_.path);
     const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, dir, world);
     std::optional<Transformer> model;
     agree(world, [&] {
       const TransformerConfig shape = model_.resolve(corpus->vocab());
-      check_fit(shape, "model", *corpus, train_.seq);
+      check_fit(shape, "model", model_.path, *corpus, train_.seq);
       check_parts(*corpus, train_.seq, /*training=*/true);
       if (model_.path.empty()) {
         model.emplace(shape, at::kFloat, machine.device);
         model->init_weights(static_cast<uint64_t>(run_.seed));
       } else {
-        model.emplace(load_model(model_.path, machine.device));
+        LoadOptions load;
+        load.device = machine.device;
+        model.emplace(load_model(model_.path, load));
       }
     });
     const bool speaks = world.rank() == 0;
@@ -82,9 +86,9 @@ class TrainCommand : public Command {
     stage.corpus = corpus.get();
     stage.metrics_path = dir + "/metrics.jsonl";
     stage.checkpoint_dir = dir + "/checkpoints";
-    stage.tokenizer_file = corpus->tokenizer_file();
+    stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));
     const TrainingSummary summary = run_training(*model, stage, *collectives);
-    if (speaks) save_model(*model, dir + "/model", std::nullopt, corpus->tokenizer_file());
+    if (speaks) save_model(*model, dir + "/model", std::nullopt, stage.tokenizer);
 
     const ModelResult result =
         judge(*model, "model", stage.seed, *corpus, train_.seq, evaluation_, run_.compute(), world);

@@ -85,7 +85,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
         save_model(model,
                    format("%s/step-%08lld", stage.checkpoint_dir.c_str(),
                           static_cast<long long>(number + 1)),
-                   std::nullopt, stage.tokenizer_file);
+                   std::nullopt, stage.tokenizer);
       }
     }
     summary.last_loss = result.loss;

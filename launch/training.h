@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "comm/collectives.h"
 #include "comm/teacher_report.h"
 #include "data/corpus.h"
+#include "data/tokenizer_files.h"
 #include "model/transformer.h"
 #include "student/training_step.h"
 
@@ -20,10 +22,10 @@ struct TrainingStage {
   at::ScalarType compute = at::kFloat;
   uint64_t seed = 1;  ///< of the data's order
   const Corpus* corpus = nullptr;
-  SoftTargetSource* source = nullptr;  ///< null: hard labels
-  std::string metrics_path;            ///< written by rank 0; empty: none
-  std::string checkpoint_dir;          ///< checkpoints go to DIR/step-N
-  std::string tokenizer_file;          ///< copied into each checkpoint
+  SoftTargetSource* source = nullptr;    ///< null: hard labels
+  std::string metrics_path;              ///< written by rank 0; empty: none
+  std::string checkpoint_dir;            ///< checkpoints go to DIR/step-N
+  std::vector<TokenizerFile> tokenizer;  ///< go into each checkpoint
   std::string gradient_path;  ///< the first step's gradient goes there as safetensors (for checks);
                               ///< empty: no
   std::function<TeacherReport()>

@@ -44,58 +44,88 @@ TransformerConfig read_gpt2(const JsonFields& fields) {
   return config;
 }
 
+// What scales RoPE's frequencies, from rope_scaling or rope_parameters.
+RopeScaling read_rope_scaling(const JsonFields& rope, const char* field, const JsonFields& fields) {
+  RopeScaling scaling;
+  const std::string type = rope.text("rope_type", rope.text("type", "default"));
+  std::vector<std::string> known = {"rope_type", "type", "rope_theta", "partial_rotary_factor"};
+  if (type == "linear" || type == "llama3") {
+    scaling.kind = type == "linear" ? RopeScaling::Kind::kLinear : RopeScaling::Kind::kLlama3;
+    scaling.factor = rope.number("factor");
+    known.push_back("factor");
+  } else if (type != "default") {
+    fields.refuse(field, "temper computes only the rope_type default, linear and llama3");
+  }
+  if (type == "llama3") {
+    scaling.low_freq_factor = rope.number("low_freq_factor");
+    scaling.high_freq_factor = rope.number("high_freq_factor");
+    scaling.original_positions = rope.integer("original_max_position_embeddings");
+    known.insert(known.end(),
+                 {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
+  }
+  if (rope.number("partial_rotary_factor", 1.0) != 1.0) {
+    fields.refuse(field, "temper turns whole heads only");
+  }
+  for (const auto& [key, value] : fields.object(field).items()) {
+    if (!value.is_null() && std::find(known.begin(), known.end(), key) == known.end()) {
+      fields.refuse(field, "temper does not compute its " + key);
+    }
+  }
+  return scaling;
+}
+
 // rope_theta beside the other fields with an optional rope_scaling (transformers 4), or both in
 // rope_parameters (5).
-void read_rope(const JsonFields& fields, const std::string& file, TransformerConfig& config) {
+void read_rope(const JsonFields& fields, TransformerConfig& config) {
   config.rope_theta = fields.number("rope_theta", 10000.0);
   for (const char* name : {"rope_scaling", "rope_parameters"}) {
     if (!fields.has(name)) continue;
-    const JsonFields rope(fields.object(name), file);
+    const JsonFields rope(fields.object(name), fields.file());
     config.rope_theta = rope.number("rope_theta", config.rope_theta);
-    for (const char* key : {"rope_type", "type"}) {
-      if (rope.text(key, "default") != "default") {
-        fields.refuse(name, "temper computes only the rope_type default");
-      }
-    }
-    for (const auto& [key, value] : fields.object(name).items()) {
-      const bool known = key == "rope_type" || key == "type" || key == "rope_theta" ||
-                         (key == "partial_rotary_factor" && value == 1.0);
-      if (!known && !value.is_null()) fields.refuse(name, "temper does not compute its " + key);
-    }
+    config.rope_scaling = read_rope_scaling(rope, name, fields);
   }
   if (fields.number("partial_rotary_factor", 1.0) != 1.0) {
     fields.refuse("partial_rotary_factor", "temper turns whole heads only");
   }
 }
 
-// Sliding windows cut attention short. A window that no sequence fills changes nothing.
-void check_windows(const JsonFields& fields, const TransformerConfig& config) {
+// Sliding windows cut attention short. No token of a sequence that fits into the window sees the
+// difference, so the window is the longest sequence that we take.
+void read_windows(const JsonFields& fields, TransformerConfig& config) {
   // MistralConfig takes 4096 where the field is not there at all, and no window where it is null.
   const bool mistral = config.family == Family::kMistral;
-  const bool in_use = mistral || fields.boolean("use_sliding_window", false);
-  if (mistral && !fields.has("sliding_window")) {
-    TORCH_CHECK_VALUE(
-        fields.is_null("sliding_window") || config.positions <= 4096, fields.file(),
-        ": sliding_window is missing, which means 4096, and max_position_embeddings is ",
-        config.positions, "; temper computes no sliding windows: set it to null, or ",
-        "max_position_embeddings to 4096");
+  const bool missing = !fields.has("sliding_window") && !fields.is_null("sliding_window");
+  const std::vector<std::string> kinds = fields.texts("layer_types");
+  // Mistral's class looks at the window alone.
+  const bool slides = mistral ||
+                      std::find(kinds.begin(), kinds.end(), "sliding_attention") != kinds.end() ||
+                      (kinds.empty() && fields.boolean("use_sliding_window", false));
+  for (const std::string& kind : kinds) {
+    if (kind != "full_attention" && kind != "sliding_attention") {
+      fields.refuse("layer_types", "temper computes only full_attention and sliding_attention");
+    }
   }
-  if (in_use && fields.has("sliding_window") &&
-      fields.integer("sliding_window") < config.positions) {
-    fields.refuse("sliding_window",
-                  "temper computes no sliding windows: set it to null, or "
-                  "max_position_embeddings to no more than the window");
-  }
-  for (const std::string& kind : fields.texts("layer_types")) {
-    const bool harmless =
-        kind == "full_attention" ||
-        (kind == "sliding_attention" &&
-         (!fields.has("sliding_window") || fields.integer("sliding_window") >= config.positions));
-    if (!harmless) fields.refuse("layer_types", "temper computes only full_attention");
+  if (!slides) return;
+  if (mistral && missing) config.positions = std::min<int64_t>(config.positions, 4096);
+  if (fields.has("sliding_window")) {
+    config.positions = std::min(config.positions, fields.integer("sliding_window"));
+    if (config.positions < 1) fields.refuse("sliding_window", "a positive number is wanted");
   }
 }
 
-TransformerConfig read_llama(const JsonFields& fields, const std::string& file, Family family) {
+// Special ids outside the vocabulary (some conversions write -1) name nothing.
+void read_special_ids(const JsonFields& fields, TransformerConfig& config) {
+  const auto known = [&](int64_t id) { return id >= 0 && id < config.vocab; };
+  const int64_t bos = fields.integer("bos_token_id", -1);
+  const int64_t pad = fields.integer("pad_token_id", -1);
+  if (known(bos)) config.bos_id = bos;
+  if (known(pad)) config.pad_id = pad;
+  for (const int64_t id : fields.integers("eos_token_id")) {
+    if (known(id)) config.eos_ids.push_back(id);
+  }
+}
+
+TransformerConfig read_llama(const JsonFields& fields, Family family) {
   TransformerConfig config;
   config.family = family;
   config.positions = fields.integer("max_position_embeddings");
@@ -130,8 +160,8 @@ TransformerConfig read_llama(const JsonFields& fields, const std::string& file, 
   // one on the output too.
   if (family != Family::kQwen2) expect(fields, "attention_bias", false);
   expect(fields, "mlp_bias", false);
-  read_rope(fields, file, config);
-  check_windows(fields, config);
+  read_rope(fields, config);
+  read_windows(fields, config);
   return config;
 }
 
@@ -167,15 +197,54 @@ TransformerConfig read_config_json(const std::string& path) {
     fields.refuse("quantization_config", "temper takes fp32, fp16 and bf16 weights only");
   }
   TransformerConfig config =
-      family == Family::kGpt2 ? read_gpt2(fields) : read_llama(fields, path, family);
+      family == Family::kGpt2 ? read_gpt2(fields) : read_llama(fields, family);
   config.vocab = fields.integer("vocab_size");
   if (family == Family::kGpt2) {
     if (config.heads < 1) fields.refuse("n_head", "a positive number is wanted");
     config.head_width = config.width / config.heads;
   }
+  read_special_ids(fields, config);
   config.validate(path);
   return config;
 }
+
+namespace {
+
+nlohmann::ordered_json rope_json(const RopeScaling& scaling) {
+  nlohmann::ordered_json json;
+  switch (scaling.kind) {
+    case RopeScaling::Kind::kNone:
+      json["rope_type"] = "default";
+      break;
+    case RopeScaling::Kind::kLinear:
+      json["rope_type"] = "linear";
+      json["factor"] = scaling.factor;
+      break;
+    case RopeScaling::Kind::kLlama3:
+      json["rope_type"] = "llama3";
+      json["factor"] = scaling.factor;
+      json["low_freq_factor"] = scaling.low_freq_factor;
+      json["high_freq_factor"] = scaling.high_freq_factor;
+      json["original_max_position_embeddings"] = scaling.original_positions;
+      break;
+  }
+  return json;
+}
+
+// One id, or a list of several; null where there is none, since the classes' defaults could be ids
+// outside a small vocabulary.
+void write_special_ids(const TransformerConfig& config, nlohmann::ordered_json& json) {
+  const auto write = [&](const char* name, int64_t id) {
+    if (id >= 0) json[name] = id;
+    if (id < 0) json[name] = nullptr;
+  };
+  write("bos_token_id", config.bos_id);
+  write("eos_token_id", config.eos_ids.size() == 1 ? config.eos_ids[0] : -1);
+  if (config.eos_ids.size() > 1) json["eos_token_id"] = config.eos_ids;
+  if (config.pad_id >= 0) json["pad_token_id"] = config.pad_id;
+}
+
+}  // namespace
 
 std::string config_json_text(const TransformerConfig& config) {
   nlohmann::ordered_json json;
@@ -202,9 +271,12 @@ std::string config_json_text(const TransformerConfig& config) {
     json["intermediate_size"] = config.ffn_width;
     json["hidden_act"] = "silu";
     json["rms_norm_eps"] = config.norm_eps;
-    // transformers 4 reads the first, 5 the second.
+    // transformers 4 reads the first two, 5 the last.
     json["rope_theta"] = config.rope_theta;
-    json["rope_parameters"] = {{"rope_theta", config.rope_theta}, {"rope_type", "default"}};
+    nlohmann::ordered_json rope = rope_json(config.rope_scaling);
+    if (config.rope_scaling.kind != RopeScaling::Kind::kNone) json["rope_scaling"] = rope;
+    rope["rope_theta"] = config.rope_theta;
+    json["rope_parameters"] = rope;
     json["attention_dropout"] = 0.0;
     if (config.family != Family::kQwen2) json["attention_bias"] = false;
     if (config.family == Family::kLlama) json["mlp_bias"] = false;
@@ -215,9 +287,7 @@ std::string config_json_text(const TransformerConfig& config) {
     }
   }
   json["tie_word_embeddings"] = config.tied_head;
-  // The classes' defaults would be ids outside a small vocabulary.
-  json["bos_token_id"] = nullptr;
-  json["eos_token_id"] = nullptr;
+  write_special_ids(config, json);
   json["use_cache"] = true;
   // transformers 4 reads the first, 5 the second.
   json["torch_dtype"] = "float32";
@@ -225,18 +295,26 @@ std::string config_json_text(const TransformerConfig& config) {
   return json.dump(2) + "\n";
 }
 
-std::string generation_config_text(double temperature) {
+std::string generation_config_text(const TransformerConfig& config,
+                                   std::optional<double> temperature) {
   nlohmann::ordered_json json;
-  if (temperature > 0) {
-    json["do_sample"] = true;
-    json["temperature"] = temperature;
+  write_special_ids(config, json);
+  json["do_sample"] = temperature.has_value();
+  if (temperature) {
+    json["temperature"] = *temperature;
     // The temperature was fitted to the whole distribution; transformers' default would cut it at
     // the 50 likeliest.
     json["top_k"] = 0;
     json["top_p"] = 1.0;
-  } else {
-    json["do_sample"] = false;
   }
+  return json.dump(2) + "\n";
+}
+
+std::string with_temperature(const std::string& path, double temperature) {
+  nlohmann::json json = read_json_file(path, kMaxBytes);
+  json["do_sample"] = true;
+  json["temperature"] = temperature;
+  if (!json.contains("top_k")) json["top_k"] = 0;
   return json.dump(2) + "\n";
 }
 

@@ -2,6 +2,7 @@
 // compute is refused by name: silently other logits would be worse than none.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "model/transformer_config.h"
@@ -18,8 +19,13 @@ TransformerConfig read_config_json(const std::string& path);
 /// weights.
 std::string config_json_text(const TransformerConfig& config);
 
-/// The text of a generation_config.json: sampling from the whole distribution at `temperature`, or
-/// nothing special (0).
-std::string generation_config_text(double temperature);
+/// The text of a generation_config.json: the model's special ids, and sampling from the whole
+/// distribution at `temperature` where one is given.
+std::string generation_config_text(const TransformerConfig& config,
+                                   std::optional<double> temperature);
+
+/// The text of the generation_config.json at `path` with this temperature and do_sample true, all
+/// else as it was. Throws c10::ValueError naming the file where it is not valid.
+std::string with_temperature(const std::string& path, double temperature);
 
 }  // namespace temper

@@ -2,6 +2,7 @@
 // Qwen3ForCausalLM and GPT2LMHeadModel.
 #include "model/hugging_face_names.h"
 
+#include <algorithm>
 #include <string_view>
 
 namespace temper {
@@ -45,6 +46,20 @@ std::vector<HuggingFaceTensor> hugging_face_tensors(const Transformer& model) {
     all.push_back({parameter.name, &parameter, 0, rows, conv1d});
   }
   return all;
+}
+
+std::string with_layer(const std::string& name, const std::function<int64_t(int64_t)>& other) {
+  for (const std::string_view before : {"layers.", "h."}) {
+    const size_t at = name.find(before);
+    if (at == std::string::npos || (at > 0 && name[at - 1] != '.')) continue;
+    const size_t begin = at + before.size();
+    const size_t end = std::min(name.find_first_not_of("0123456789", begin), name.size());
+    // More digits than any model has layers name none of them.
+    if (end == begin || end - begin > 9) continue;
+    const int64_t number = std::stoll(name.substr(begin, end - begin));
+    return name.substr(0, begin) + std::to_string(other(number)) + name.substr(end);
+  }
+  return name;
 }
 
 bool is_known_buffer(Family family, const std::string& name) {

@@ -2,6 +2,7 @@
 // apart, gate and up apart, and GPT-2's matrices turned, since its Conv1D keeps them as (in, out).
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,10 @@ struct HuggingFaceTensor {
 
 /// All tensors of the model's folder, in the order of its parameters. Points into `model`.
 std::vector<HuggingFaceTensor> hugging_face_tensors(const Transformer& model);
+
+/// `name` with another layer's number in place of its own ("model.layers.3.mlp..." or
+/// "h.3.mlp..."); as it is where it belongs to no layer.
+std::string with_layer(const std::string& name, const std::function<int64_t(int64_t)>& other);
 
 /// Names that checkpoints of this family may hold besides: buffers that are no weights.
 bool is_known_buffer(Family family, const std::string& name);

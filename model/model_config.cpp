@@ -10,6 +10,15 @@
 namespace temper {
 namespace po = boost::program_options;
 
+namespace {
+
+constexpr int64_t kDefaultLayers = 2;
+constexpr int64_t kDefaultWidth = 128;
+constexpr int64_t kDefaultHeads = 4;
+constexpr int64_t kDefaultPositions = 1024;
+
+}  // namespace
+
 void ModelConfig::add_options(po::options_description& options) {
   const auto declare = [&](const char* key, auto& member, const char* value_name,
                            const std::string& help) {
@@ -18,30 +27,58 @@ void ModelConfig::add_options(po::options_description& options) {
                           po::value<Value>(&member)->default_value(member)->value_name(value_name),
                           help.c_str());
   };
+  const std::string open =
+      open_ended ? "; with student.init teacher as the teacher, otherwise 0: " : "";
+  const auto or_default = [&](int64_t value) {
+    return open_ended ? open + std::to_string(value) : std::string();
+  };
   declare(
       "path", path, "DIR",
       "a Hugging Face folder (gpt2, llama, mistral, qwen2, qwen3) to start from; its config.json"
       " then gives the shape and the keys below are not used");
-  declare("family", family, "NAME",
-          "gpt2 (learned positions, LayerNorm, GELU), or llama, mistral, qwen2, qwen3 (RoPE,"
-          " RMSNorm, SwiGLU)");
-  declare("layers", layers, "N", "transformer layers");
-  declare("width", width, "N", "channels of the residual stream; a multiple of heads");
-  declare("heads", heads, "N", "attention heads");
+  declare(
+      "family", family, "NAME",
+      std::string("gpt2 (learned positions, LayerNorm, GELU), or llama, mistral, qwen2, qwen3 "
+                  "(RoPE, RMSNorm, SwiGLU)") +
+          (open_ended ? "; auto: the teacher's with student.init teacher, otherwise llama" : ""));
+  declare("layers", layers, "N",
+          std::string("transformer layers") +
+              (open_ended ? "; 0: 2, or with student.init teacher half of the teacher's" : ""));
+  declare("width", width, "N",
+          "channels of the residual stream; a multiple of heads" + or_default(kDefaultWidth));
+  declare("heads", heads, "N", "attention heads" + or_default(kDefaultHeads));
   declare("kv-heads", kv_heads, "N",
           "heads of keys and values (grouped-query attention); a divisor of heads; 0: as many as"
           " heads");
   declare("ffn-width", ffn_width, "N",
           "width of the feed-forward layer; 0: 4·width for gpt2, 8/3·width rounded up to a multiple"
           " of 64 for the others");
-  declare("positions", positions, "N", "longest sequence the model takes, in tokens");
-  declare("tied-head", tied_head, "true|false", "the output head is the embedding");
+  declare("positions", positions, "N",
+          "longest sequence the model takes, in tokens" + or_default(kDefaultPositions));
+  declare("tied-head", tied_head, open_ended ? "true|false|auto" : "true|false",
+          "the output head is the embedding");
 }
 
 TransformerConfig ModelConfig::resolve(int64_t vocab) const {
   if (!path.empty()) return read_model_config(path);
 
+  if (open_ended) {
+    ModelConfig closed = *this;
+    closed.open_ended = false;
+    const auto fill = [](int64_t& value, int64_t fallback) {
+      if (value == 0) value = fallback;
+    };
+    fill(closed.layers, kDefaultLayers);
+    fill(closed.width, kDefaultWidth);
+    fill(closed.heads, kDefaultHeads);
+    fill(closed.positions, kDefaultPositions);
+    if (family == "auto") closed.family = "llama";
+    if (tied_head == "auto") closed.tied_head = "true";
+    return closed.resolve(vocab);
+  }
   const auto option = [&](const char* key) { return "--" + section + "." + key; };
+  TORCH_CHECK_VALUE(tied_head == "true" || tied_head == "false", option("tied-head"), " is '",
+                    tied_head, "': give true or false");
   TransformerConfig shape;
   try {
     shape.family = family_from_name(family);
@@ -81,7 +118,7 @@ TransformerConfig ModelConfig::resolve(int64_t vocab) const {
   shape.heads = heads;
   shape.kv_heads = kv_heads == 0 ? heads : kv_heads;
   shape.head_width = width / heads;
-  shape.tied_head = tied_head;
+  shape.tied_head = tied_head == "true";
   shape.qkv_bias = shape.family == Family::kQwen2;
   shape.qk_norm = shape.family == Family::kQwen3;
   if (ffn_width > 0) {

@@ -10,8 +10,9 @@ namespace temper {
 
 struct ModelConfig {
   std::string section;  ///< model, teacher or student: the prefix of the options and of messages
-  std::string path;     ///< a Hugging Face folder; empty: the shape below with random weights
-  std::string family = "llama";
+  std::string path;     ///< a Hugging Face folder, or a config.json; empty: the shape below with
+                        ///< random weights
+  std::string family = "llama";  ///< auto: llama
   int64_t layers = 2;
   int64_t width = 128;
   int64_t heads = 4;
@@ -19,7 +20,10 @@ struct ModelConfig {
   int64_t ffn_width =
       0;  ///< 0: 4·width for gpt2, 8/3·width rounded up to a multiple of 64 for the others
   int64_t positions = 1024;
-  bool tied_head = true;
+  std::string tied_head = "true";  ///< auto, true or false; auto: true
+  /// 0 and auto are allowed everywhere above and mean the default, so that another model can give
+  /// what is left open (a student that is cut from its teacher).
+  bool open_ended = false;
 
   explicit ModelConfig(std::string section_name) : section(std::move(section_name)) {}
 

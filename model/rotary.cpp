@@ -3,12 +3,31 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 namespace temper {
 
-RotaryTable::RotaryTable(int64_t positions, int64_t head_width, double theta)
-    : positions_(positions), head_width_(head_width), theta_(theta) {}
+namespace {
+
+// frequencies (D/2), radians per position -> the same shape, scaled.
+at::Tensor scaled(const at::Tensor& frequencies, const RopeScaling& scaling) {
+  if (scaling.kind == RopeScaling::Kind::kNone) return frequencies;
+  const at::Tensor low = frequencies / scaling.factor;  // (D/2)
+  if (scaling.kind == RopeScaling::Kind::kLinear) return low;
+  // How often a wave turns within the positions of pre-training decides.
+  const auto original = static_cast<double>(scaling.original_positions);
+  const at::Tensor turns = frequencies * (original / (2 * M_PI));  // (D/2)
+  const double range = scaling.high_freq_factor - scaling.low_freq_factor;
+  const at::Tensor kept = ((turns - scaling.low_freq_factor) / range).clamp(0, 1);  // (D/2)
+  return (1 - kept) * low + kept * frequencies;                                     // (D/2)
+}
+
+}  // namespace
+
+RotaryTable::RotaryTable(int64_t positions, int64_t head_width, double theta,
+                         const RopeScaling& scaling)
+    : positions_(positions), head_width_(head_width), theta_(theta), scaling_(scaling) {}
 
 RotaryTable::Angles RotaryTable::angles(int64_t seq, at::ScalarType dtype, at::Device device) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -23,9 +42,10 @@ RotaryTable::Angles RotaryTable::angles(int64_t seq, at::ScalarType dtype, at::D
     const auto options = at::TensorOptions().dtype(dtype);
     const at::Tensor exponents =
         at::arange(0, head_width_, 2, options) / static_cast<double>(head_width_);  // (D/2)
-    const at::Tensor frequencies = at::pow(theta_, exponents).reciprocal();         // (D/2)
-    const at::Tensor positions = at::arange(0, length, options);                    // (S')
-    const at::Tensor phases = positions.unsqueeze(1) * frequencies;                 // (S', D/2)
+    const at::Tensor frequencies =
+        scaled(at::pow(theta_, exponents).reciprocal(), scaling_);   // (D/2)
+    const at::Tensor positions = at::arange(0, length, options);     // (S')
+    const at::Tensor phases = positions.unsqueeze(1) * frequencies;  // (S', D/2)
     kept_ = {phases.cos().to(device), phases.sin().to(device)};
   }
   return {kept_.cos.narrow(0, 0, seq), kept_.sin.narrow(0, 0, seq)};  // (S, D/2) each

@@ -7,13 +7,15 @@
 
 #include <mutex>
 
+#include "model/transformer_config.h"
+
 namespace temper {
 
-/// cos and sin of position · theta^(-2i/D), i < D/2; made on first use and as long as needed, up to
-/// `positions`.
+/// cos and sin of position · theta^(-2i/D), i < D/2, with the frequencies scaled as `scaling` says;
+/// made on first use and as long as needed, up to `positions`.
 class RotaryTable {
  public:
-  RotaryTable(int64_t positions, int64_t head_width, double theta);
+  RotaryTable(int64_t positions, int64_t head_width, double theta, const RopeScaling& scaling = {});
 
   struct Angles {
     at::Tensor cos;  // (S, D/2)
@@ -28,6 +30,7 @@ class RotaryTable {
   const int64_t positions_;
   const int64_t head_width_;
   const double theta_;
+  const RopeScaling scaling_;
   std::mutex mutex_;
   Angles kept_;
 };

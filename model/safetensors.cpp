@@ -65,8 +65,12 @@ std::string_view SafetensorsFile::bytes_of(const Entry& entry) const {
   return mapping_->file.bytes().substr(mapping_->data_begin + entry.begin, entry.end - entry.begin);
 }
 
-void SafetensorsFile::release(const std::string& name) const {
-  mapping_->file.release(bytes_of(entries_.at(name)));
+void SafetensorsFile::release(const at::Tensor& part) const {
+  const std::string_view all = mapping_->file.bytes();
+  const auto* const begin = static_cast<const char*>(part.const_data_ptr());
+  // A tensor that was not aligned in the file is a copy of its own.
+  if (begin < all.data() || begin >= all.data() + all.size() || !part.is_contiguous()) return;
+  mapping_->file.release({begin, part.nbytes()});
 }
 
 at::Tensor SafetensorsFile::tensor(const std::string& name) const {

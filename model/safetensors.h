@@ -27,11 +27,16 @@ class SafetensorsFile {
 
   std::vector<std::string> names() const;
   bool contains(const std::string& name) const;
+  /// Of the tensor `name`, which must be there.
+  at::ScalarType dtype(const std::string& name) const { return entries_.at(name).dtype; }
+  const std::vector<int64_t>& shape(const std::string& name) const {
+    return entries_.at(name).shape;
+  }
   /// A read-only view of the mapping, which stays alive as long as the tensor does.
   at::Tensor tensor(const std::string& name) const;
-  /// Gives the memory of a tensor's mapped pages back to the system; used again, they are read
-  /// again.
-  void release(const std::string& name) const;
+  /// Gives the memory of a dense part of a tensor() back to the system; used again, it is read
+  /// from the file again.
+  void release(const at::Tensor& part) const;
 
  private:
   struct Mapping;

@@ -29,7 +29,8 @@ Transformer::Transformer(const TransformerConfig& config, at::ScalarType dtype, 
   TORCH_CHECK_VALUE(known, "weights of type ", c10::toString(dtype),
                     " are not kept; choose float32, float64, bfloat16 or float16");
   if (!config.gpt2()) {
-    rotary_ = std::make_shared<RotaryTable>(config.positions, config.head_width, config.rope_theta);
+    rotary_ = std::make_shared<RotaryTable>(config.positions, config.head_width, config.rope_theta,
+                                            config.rope_scaling);
   }
   int64_t total = 0;
   for (const PlannedParameter& planned : plan_.parameters) {

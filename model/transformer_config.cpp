@@ -57,6 +57,15 @@ int64_t TransformerConfig::parameter_count() const {
   return embeddings + layers * (attention + mlp + vectors) + final_norm;
 }
 
+TransformerConfig TransformerConfig::with_vocab(int64_t rows) const {
+  TransformerConfig other = *this;
+  other.vocab = rows;
+  if (bos_id >= rows) other.bos_id = -1;
+  if (pad_id >= rows) other.pad_id = -1;
+  std::erase_if(other.eos_ids, [&](int64_t id) { return id >= rows; });
+  return other;
+}
+
 double TransformerConfig::forward_flops_per_token(int64_t seq) const {
   const double c = static_cast<double>(width);
   const double queries = static_cast<double>(heads * head_width);
@@ -105,6 +114,18 @@ void TransformerConfig::validate(const std::string& where) const {
                       " is odd; RoPE turns pairs, so width / heads must be even");
     TORCH_CHECK_VALUE(std::isfinite(rope_theta) && rope_theta > 0, where, ": rope_theta is ",
                       rope_theta, "; it must be a positive number such as 10000");
+    const RopeScaling& scaling = rope_scaling;
+    const bool scaled = scaling.kind != RopeScaling::Kind::kNone;
+    TORCH_CHECK_VALUE(!scaled || (std::isfinite(scaling.factor) && scaling.factor >= 1), where,
+                      ": RoPE's scaling factor is ", scaling.factor, "; it must be at least 1");
+    TORCH_CHECK_VALUE(
+        scaling.kind != RopeScaling::Kind::kLlama3 ||
+            (scaling.low_freq_factor > 0 && std::isfinite(scaling.high_freq_factor) &&
+             scaling.high_freq_factor > scaling.low_freq_factor && scaling.original_positions >= 1),
+        where, ": RoPE's llama3 scaling has low_freq_factor ", scaling.low_freq_factor,
+        ", high_freq_factor ", scaling.high_freq_factor, " and original_max_position_embeddings ",
+        scaling.original_positions,
+        "; the first must be positive and below the second, the last positive");
   }
   TORCH_CHECK_VALUE(qk_norm == (family == Family::kQwen3), where, ": qk_norm is ", qk_norm,
                     " in family ", family_name(family), "; qwen3 has it and no other family");

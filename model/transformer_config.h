@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace temper {
 
@@ -15,6 +16,21 @@ enum class Family { kGpt2, kLlama, kMistral, kQwen2, kQwen3 };
 const char* family_name(Family family);
 /// Throws c10::ValueError that lists the known names.
 Family family_from_name(const std::string& name);
+
+/// How RoPE's frequencies are changed for sequences longer than those of pre-training.
+struct RopeScaling {
+  enum class Kind {
+    kNone,
+    kLinear,  ///< all frequencies divided by `factor` (arXiv 2306.15595)
+    kLlama3   ///< low ones divided, high ones kept, those between blended (arXiv 2407.21783, Llama
+              ///< 3.1)
+  };
+  Kind kind = Kind::kNone;
+  double factor = 1;
+  double low_freq_factor = 1;   ///< kLlama3: wavelengths above original_positions / this are low
+  double high_freq_factor = 4;  ///< kLlama3: wavelengths below original_positions / this are high
+  int64_t original_positions = 0;  ///< kLlama3: of pre-training
+};
 
 struct TransformerConfig {
   Family family = Family::kLlama;
@@ -31,8 +47,18 @@ struct TransformerConfig {
   bool qk_norm = false;    ///< RMSNorm of each head's queries and keys (Qwen3)
   double norm_eps = 1e-5;
   double rope_theta = 10000.0;
+  RopeScaling rope_scaling;
+
+  // What the model's tokenizer calls them; in [0, vocab), or absent.
+  int64_t bos_id = -1;           ///< begins a text; -1: none
+  int64_t pad_id = -1;           ///< fills rows of a batch; -1: none
+  std::vector<int64_t> eos_ids;  ///< each ends a text
 
   bool gpt2() const { return family == Family::kGpt2; }
+
+  /// This shape with the first `rows` rows of embedding and head; special ids beyond them are
+  /// dropped.
+  TransformerConfig with_vocab(int64_t rows) const;
 
   /// Trainable numbers, a tied head counted once.
   int64_t parameter_count() const;

@@ -137,6 +137,12 @@ TEST(BadInputTest, RunFolderInUse) {
   write_text(scratch / "config.ini", "# an earlier run\n");
   refused({"--run.dir", scratch.path()}, {"--run.dir", scratch.path(), "run.overwrite"});
   EXPECT_EQ(read_text(scratch / "config.ini"), "# an earlier run\n");
+  // What a refused job leaves is in nobody's way.
+  write_text(scratch / "config.ini", "# temper distill: the resolved configuration of this run\n");
+  refused({"--run.dir", scratch.path(), "--data.source", "text", "--data.text", "/nowhere"},
+          {"/nowhere"});
+  write_text(scratch / "metrics.jsonl", "{}\n");
+  refused({"--run.dir", scratch.path()}, {"--run.dir", scratch.path(), "run.overwrite"});
 }
 
 TEST(BadInputTest, TruncatedWeights) {

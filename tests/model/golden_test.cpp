@@ -51,8 +51,8 @@ TEST_P(GoldenTest, SurvivesTheWayThroughAFolderOfOurs) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenTest,
-                         testing::Values("gpt2", "llama", "llama_tied", "mistral", "qwen2",
-                                         "qwen3"));
+                         testing::Values("gpt2", "llama", "llama_tied", "llama3", "mistral",
+                                         "qwen2", "qwen3"));
 
 }  // namespace
 }  // namespace temper

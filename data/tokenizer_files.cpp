@@ -1,0 +1,136 @@
+#include "data/tokenizer_files.h"
+
+#include <array>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "data/mapped_file.h"
+
+namespace temper {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kJson = "tokenizer.json";
+constexpr const char* kSentencePiece = "tokenizer.model";
+constexpr const char* kConfig = "tokenizer_config.json";
+
+constexpr std::array<const char*, 6> kCompanions = {kConfig,
+                                                    "special_tokens_map.json",
+                                                    "added_tokens.json",
+                                                    "chat_template.jinja",
+                                                    "vocab.json",
+                                                    "merges.txt"};
+
+bool is_file(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+std::string content(const fs::path& path) {
+  const MappedFile file(path.string());
+  return std::string(file.bytes());
+}
+
+std::string utf8(unsigned code_point) {
+  if (code_point < 0x80) return {static_cast<char>(code_point)};
+  return {static_cast<char>(0xc0 | code_point >> 6), static_cast<char>(0x80 | (code_point & 0x3f))};
+}
+
+/// GPT-2's alphabet: bytes that can be printed stand for themselves, the others for the characters
+/// from U+0100 on, in order.
+std::array<std::string, 256> byte_alphabet() {
+  std::array<std::string, 256> alphabet;
+  unsigned next = 0x100;
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    const bool printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);
+    alphabet[byte] = utf8(printable ? byte : next++);
+  }
+  return alphabet;
+}
+
+std::string sentencepiece_config_json() {
+  nlohmann::ordered_json json;
+  json["tokenizer_class"] = "LlamaTokenizer";
+  json["add_bos_token"] = false;
+  json["add_eos_token"] = false;
+  json["add_prefix_space"] = false;
+  json["legacy"] = false;
+  json["clean_up_tokenization_spaces"] = false;
+  json["unk_token"] = "<unk>";
+  json["bos_token"] = "<s>";
+  json["eos_token"] = "</s>";
+  return json.dump(2) + "\n";
+}
+
+std::string byte_config_json() {
+  nlohmann::ordered_json json;
+  json["tokenizer_class"] = "PreTrainedTokenizerFast";
+  json["clean_up_tokenization_spaces"] = false;
+  return json.dump(2) + "\n";
+}
+
+}  // namespace
+
+std::string byte_tokenizer_json() {
+  nlohmann::ordered_json vocab;
+  const std::array<std::string, 256> alphabet = byte_alphabet();
+  for (int byte = 0; byte < 256; ++byte) vocab[alphabet[static_cast<size_t>(byte)]] = byte;
+  const nlohmann::ordered_json byte_level = {{"type", "ByteLevel"},
+                                             {"add_prefix_space", false},
+                                             {"trim_offsets", true},
+                                             {"use_regex", false}};
+  nlohmann::ordered_json json;
+  json["version"] = "1.0";
+  json["truncation"] = nullptr;
+  json["padding"] = nullptr;
+  json["added_tokens"] = nlohmann::ordered_json::array();
+  json["normalizer"] = nullptr;
+  json["pre_tokenizer"] = byte_level;
+  json["post_processor"] = nullptr;
+  json["decoder"] = byte_level;
+  json["model"] = {{"type", "BPE"},
+                   {"dropout", nullptr},
+                   {"unk_token", nullptr},
+                   {"continuing_subword_prefix", nullptr},
+                   {"end_of_word_suffix", nullptr},
+                   {"fuse_unk", false},
+                   {"byte_fallback", false},
+                   {"ignore_merges", false},
+                   {"vocab", vocab},
+                   {"merges", nlohmann::ordered_json::array()}};
+  return json.dump(1) + "\n";
+}
+
+bool has_tokenizer(const std::string& dir) {
+  return is_file(fs::path(dir) / kJson) || is_file(fs::path(dir) / kSentencePiece);
+}
+
+std::vector<TokenizerFile> tokenizer_files(const std::string& tokenizer) {
+  if (tokenizer.empty()) return {};
+  if (tokenizer == "bytes") {
+    return {{kJson, byte_tokenizer_json()}, {kConfig, byte_config_json()}};
+  }
+  std::error_code ignored;
+  std::vector<TokenizerFile> files;
+  const fs::path path(tokenizer);
+  const bool is_folder = fs::is_directory(path, ignored);
+  if (is_folder) {
+    for (const char* name : {kJson, kSentencePiece}) {
+      if (is_file(path / name)) files.push_back({name, content(path / name)});
+    }
+  } else {
+    const bool json = path.extension() == ".json";
+    files.push_back({json ? kJson : kSentencePiece, content(path)});
+  }
+  const fs::path folder = is_folder ? path : path.parent_path();
+  for (const char* name : kCompanions) {
+    if (is_file(folder / name)) files.push_back({name, content(folder / name)});
+  }
+  const bool only_pieces = files.size() == 1 && files[0].name == kSentencePiece;
+  if (only_pieces) files.push_back({kConfig, sentencepiece_config_json()});
+  return files;
+}
+
+}  // namespace temper

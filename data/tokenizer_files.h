@@ -1,0 +1,28 @@
+// The files of a tokenizer as they lie in a model's Hugging Face folder, so that a student opens
+// with the tokenizer of its data.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace temper {
+
+struct TokenizerFile {
+  std::string name;  ///< inside the folder
+  std::string content;
+};
+
+/// What a model's folder needs for the tokenizer that `tokenizer` names: `bytes`, a SentencePiece
+/// .model, a tokenizer.json, or a Hugging Face folder; empty: nothing. The files that lie beside it
+/// and belong to it (tokenizer_config.json, chat template, ...) come along; for bytes, and for a
+/// SentencePiece model that has none beside it, they are made, so that `transformers` opens it.
+/// Throws c10::ValueError naming the file that cannot be read.
+std::vector<TokenizerFile> tokenizer_files(const std::string& tokenizer);
+
+/// True where the folder has a tokenizer that open_tokenizer() takes.
+bool has_tokenizer(const std::string& dir);
+
+/// A tokenizer.json of byte-level BPE without merges, whose ids are the bytes themselves.
+std::string byte_tokenizer_json();
+
+}  // namespace temper
