@@ -1,0 +1,111 @@
+#include "tests/fuzz/targets.h"
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "data/token_file.h"
+#include "model/hugging_face.h"
+#include "model/safetensors.h"
+
+namespace temper {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string content(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// A golden folder, copied, of which one file is mutated and the whole opened.
+FuzzTarget folder_target(const std::string& name, const std::vector<std::string>& golden,
+                         const std::string& file, const std::string& work) {
+  FuzzTarget target;
+  target.name = name;
+  const std::string dir = work + "/" + name;
+  fs::copy(golden.front(), dir, fs::copy_options::recursive);
+  for (const std::string& folder : golden) target.seeds.push_back(content(folder + "/" + file));
+  target.file = name + "/" + file;
+  target.use = [dir] {
+    LoadOptions as_it_is;
+    as_it_is.dtype = std::nullopt;
+    load_model(dir, as_it_is);
+  };
+  return target;
+}
+
+/// Every tensor's every byte is read.
+void read_all(const std::string& path) {
+  const SafetensorsFile file(path);
+  uint64_t sum = 0;
+  for (const std::string& name : file.names()) {
+    const at::Tensor tensor = file.tensor(name).contiguous();
+    const auto* bytes = static_cast<const unsigned char*>(tensor.const_data_ptr());
+    for (size_t i = 0; i < tensor.nbytes(); ++i) sum += bytes[i];
+  }
+  volatile uint64_t sink = sum;
+  (void)sink;
+}
+
+std::string npy(const std::string& dtype, int id_bytes) {
+  std::string header = "{'descr': '" + dtype + "', 'fortran_order': False, 'shape': (500,), }";
+  header.resize(118, ' ');
+  return std::string("\x93NUMPY\x01\x00\x76\x00", 10) + header +
+         std::string(static_cast<size_t>(500 * id_bytes), '\0');
+}
+
+std::string llmc() {
+  std::vector<int32_t> header(256, 0);
+  header[0] = 20240520;
+  header[1] = 1;
+  header[2] = 500;
+  return std::string(reinterpret_cast<const char*>(header.data()), 1024) + std::string(1000, '\1');
+}
+
+/// All parts of a token file are read.
+void read_tokens(const std::string& path) {
+  const std::unique_ptr<TokenFile> tokens = TokenFile::open(path, 60000, 0.1, 0.1);
+  for (const Part part : {Part::kTrain, Part::kFit, Part::kTest}) {
+    const int64_t rows = tokens->rows(part, 4);
+    if (rows > 0) tokens->read(part, 1, 0, rows, 4);
+  }
+}
+
+}  // namespace
+
+std::vector<FuzzTarget> fuzz_targets(const std::string& source, const std::string& work) {
+  const std::string golden = source + "/tests/model/golden/";
+  std::vector<FuzzTarget> targets;
+  targets.push_back(
+      {"safetensors",
+       {content(golden + "llama/model.safetensors"), content(golden + "gpt2/expected.safetensors")},
+       "x.safetensors",
+       [path = work + "/x.safetensors"] { read_all(path); }});
+  targets.push_back(
+      folder_target("weights", {golden + "llama", golden + "qwen3"}, "model.safetensors", work));
+  targets.push_back(folder_target(
+      "llama_config",
+      {golden + "llama", golden + "llama3", golden + "mistral", golden + "qwen2", golden + "qwen3"},
+      "config.json", work));
+  targets.push_back(folder_target("gpt2_config", {golden + "gpt2"}, "config.json", work));
+
+  // An index over two files.
+  {
+    const std::string dir = work + "/sharded";
+    save_model(load_model(golden + "llama"), dir, std::nullopt, {}, /*max_shard_bytes=*/40000);
+    const std::string index = "/model.safetensors.index.json";
+    targets.push_back(
+        {"index", {content(dir + index)}, "sharded" + index, [dir] { load_model(dir); }});
+  }
+  targets.push_back(
+      {"npy", {npy("<u2", 2), npy("<i8", 8), npy("|u1", 1)}, "x.npy", [path = work + "/x.npy"] {
+         read_tokens(path);
+       }});
+  targets.push_back({"llmc", {llmc()}, "x.bin", [path = work + "/x.bin"] { read_tokens(path); }});
+  return targets;
+}
+
+}  // namespace temper
