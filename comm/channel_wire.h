@@ -1,12 +1,12 @@
 // The bytes of the soft-target channel, shared by its two ends.
 //
-//   message (teacher to student):  SoftTargetHeader (64 bytes) | logits, rows·S·V values of
-//   ChannelConfig::dtype credit  (student to teacher):  unit | bytes of the buffer that waits for
-//   it
+//   message (teacher to student):  SoftTargetHeader (64 bytes) | the payload of rows·S tokens, laid
+//                                  out as payload.h says
+//   credit  (student to teacher):  unit | bytes of the buffer that waits for it
 //
 // A buffer is one message of max_rows rows; a smaller micro-batch uses, and sends, only its
-// beginning. at::empty aligns to 64 bytes, so the logits behind the header are aligned too, and are
-// handed out as a view.
+// beginning. at::empty aligns to 64 bytes, so what follows the header is aligned too, and is handed
+// out as views.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,28 +26,24 @@ constexpr int64_t kHeaderBytes = sizeof(SoftTargetHeader);
 inline void validate(const ChannelConfig& config) {
   TORCH_CHECK_VALUE(config.lookahead >= 0, "--teacher.lookahead ", config.lookahead,
                     ": must be 0 or more");
-  TORCH_CHECK(config.max_rows > 0 && config.seq > 0 && config.vocab > 0,
-              "a soft-target channel of ", config.max_rows, " rows, ", config.seq,
-              " positions and ", config.vocab, " tokens: all must be more than 0");
-  TORCH_CHECK(config.dtype == at::kBFloat16 || config.dtype == at::kFloat,
-              "soft targets travel as bfloat16 or float32, not as ", config.dtype);
+  TORCH_CHECK(config.max_rows > 0 && config.seq > 0, "a soft-target channel of ", config.max_rows,
+              " rows and ", config.seq, " positions: both must be more than 0");
+  config.payload.validate();
 }
 
 /// Bytes of a message with this many rows.
 inline int64_t message_bytes(const ChannelConfig& config, int64_t rows) {
-  return kHeaderBytes +
-         rows * config.seq * config.vocab * static_cast<int64_t>(c10::elementSize(config.dtype));
+  return kHeaderBytes + rows * config.seq * config.payload.bytes_per_token();
 }
 
 inline at::Tensor make_buffer(const ChannelConfig& config) {
   return at::empty({message_bytes(config, config.max_rows)}, at::kByte);  // (bytes)
 }
 
-/// The logits of `rows` rows within a buffer.
-inline at::Tensor logits_in(const at::Tensor& buffer, const ChannelConfig& config, int64_t rows) {
-  return buffer.narrow(0, kHeaderBytes, message_bytes(config, rows) - kHeaderBytes)
-      .view(config.dtype)
-      .view({rows, config.seq, config.vocab});  // (rows, S, V)
+/// The payload of `rows` rows within a buffer.
+inline PayloadView payload_in(const at::Tensor& buffer, const ChannelConfig& config, int64_t rows) {
+  return {buffer.narrow(0, kHeaderBytes, message_bytes(config, rows) - kHeaderBytes),
+          config.payload, rows * config.seq};
 }
 
 inline void write_header(const at::Tensor& buffer, const SoftTargetHeader& header) {

@@ -20,22 +20,22 @@ namespace temper {
 struct ChannelConfig {
   int64_t max_rows = 0;  ///< rows of the largest micro-batch
   int64_t seq = 0;
-  int64_t vocab = 0;
+  PayloadSpec payload;
   double temperature = 1.0;
-  at::ScalarType dtype = at::kBFloat16;  ///< of the logits on the wire: bfloat16 or float32
   int64_t lookahead = 2;  ///< micro-batches per student in flight; 0: a teacher begins when its
                           ///< student asks (lock-step)
 };
 
 /// The student's end. `world` and `placement` name the peers; `units` is the number of
 /// micro-batches this student will consume: it must ask for all of them, or its teachers wait for
-/// ever. `world` must outlive the channel.
+/// ever. `head` (V, C) is the teacher's, for the payload hidden, otherwise undefined. `world` must
+/// outlive the channel.
 class SoftTargetReceiver : public SoftTargetSource {
  public:
   SoftTargetReceiver(const Communicator& world, const Placement& placement, ChannelConfig config,
-                     int64_t units);
+                     int64_t units, at::Tensor head = {});
   ~SoftTargetReceiver() override;
-  at::Tensor logits(const MicroBatchId& id, const at::Tensor& tokens) override;
+  SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) override;
   void progress() override;
   double take_wait_seconds() override;
   int64_t take_bytes() override;
@@ -53,10 +53,10 @@ class SoftTargetSender {
   SoftTargetSender(const Communicator& world, const Placement& placement, ChannelConfig config);
   ~SoftTargetSender();
 
-  /// A buffer (rows, S, V) for the next micro-batch of `student` (index), to write logits into;
-  /// waits for the student's credit and for a free buffer. Time spent here is the teacher's waiting
-  /// time.
-  at::Tensor acquire(int student, int64_t rows);
+  /// A buffer for the next micro-batch of `student` (index), rows·S tokens, to write the payload
+  /// into; waits for the student's credit and for a free buffer. Time spent here is the teacher's
+  /// waiting time.
+  PayloadView acquire(int student, int64_t rows);
   /// Sends the buffer of the last acquire() for that student, without waiting.
   void send(int student, const SoftTargetHeader& header);
   /// Lets messages under way progress, without waiting. Call now and then while computing.

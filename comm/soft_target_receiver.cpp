@@ -11,7 +11,7 @@
 // Note [Credits]
 // ~~~~~~~~~~~~~~
 // The student owns D + 1 buffers (D: lookahead); unit n lives in buffer n mod (D + 1). When
-// logits() is called for unit n, unit n - 1 is released, and every unit up to n + D that has no
+// targets() is called for unit n, unit n - 1 is released, and every unit up to n + D that has no
 // credit yet gets its receive posted and then its credit sent. So while the student works on unit
 // n, the D units after it are granted; buffers suffice, since n .. n + D are D + 1 units. With D =
 // 0 the only grant is for n itself, when it is asked for. The constructor acts as if unit -1 were
@@ -26,20 +26,23 @@ struct SoftTargetReceiver::Impl {
   Placement placement;
   ChannelConfig config;
   int64_t units;
+  at::Tensor head;                  // (V, C), for the payload hidden
   int student;                      // this rank's index among the students
   std::vector<at::Tensor> buffers;  // D + 1 of (bytes)
   std::deque<Request> receives;     // of units next .. granted - 1
   std::deque<Request> credits;      // under way
-  int64_t next = 0;                 // the unit of the next logits()
+  int64_t next = 0;                 // the unit of the next targets()
   int64_t granted = 0;
   double wait_seconds = 0;
   int64_t bytes = 0;
 
-  Impl(const Communicator& comm, Placement roles, ChannelConfig channel, int64_t unit_count)
+  Impl(const Communicator& comm, Placement roles, ChannelConfig channel, int64_t unit_count,
+       at::Tensor teacher_head)
       : world(comm),
         placement(std::move(roles)),
         config(channel),
         units(unit_count),
+        head(std::move(teacher_head)),
         student(placement.role_index(comm.rank())) {
     TORCH_CHECK(!placement.colocated() && !placement.is_teacher(comm.rank()),
                 "SoftTargetReceiver is for a student rank with teacher ranks");
@@ -73,10 +76,10 @@ struct SoftTargetReceiver::Impl {
     for (Request& credit : credits) credit.abandon();
   }
 
-  at::Tensor logits(const MicroBatchId& id, const at::Tensor& tokens);
+  SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens);
 };
 
-at::Tensor SoftTargetReceiver::Impl::logits(const MicroBatchId& id, const at::Tensor& tokens) {
+SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::Tensor& tokens) {
   TORCH_CHECK(next < units, "a student asked for more than the ", units,
               " micro-batches of its channel");
   TORCH_CHECK(tokens.dim() == 2 && tokens.size(0) == id.rows && tokens.size(1) == config.seq &&
@@ -88,7 +91,8 @@ at::Tensor SoftTargetReceiver::Impl::logits(const MicroBatchId& id, const at::Te
   expected.first_row = id.first_row;
   expected.rows = id.rows;
   expected.seq = config.seq;
-  expected.vocab = config.vocab;
+  expected.payload = config.payload.kind;
+  expected.vocab = config.payload.vocab;
   expected.temperature = config.temperature;
   expected.token_hash = hash_tokens(tokens);
 
@@ -110,24 +114,23 @@ at::Tensor SoftTargetReceiver::Impl::logits(const MicroBatchId& id, const at::Te
   check_header(expected, read_header(received.buffer()), teacher);
   TORCH_CHECK(received.bytes() == message_bytes(config, id.rows), "soft targets from teacher rank ",
               teacher, " for step ", id.step, ", first_row ", id.first_row, ": ", received.bytes(),
-              " bytes came where ", message_bytes(config, id.rows), " are right for ", config.dtype,
-              "; start both sides with the same --run.precision");
+              " bytes came where ", message_bytes(config, id.rows), " are right for ",
+              config.payload.dtype, "; start both sides with the same --run.precision");
   bytes += received.bytes();
-  return logits_in(received.buffer(), config, id.rows)
-      .view({id.rows * config.seq, config.vocab});  // (B·S, V)
+  return soft_targets(payload_in(received.buffer(), config, id.rows), config.payload, head);
 }
 
 SoftTargetReceiver::SoftTargetReceiver(const Communicator& world, const Placement& placement,
-                                       ChannelConfig config, int64_t units)
-    : impl_(std::make_unique<Impl>(world, placement, config, units)) {}
+                                       ChannelConfig config, int64_t units, at::Tensor head)
+    : impl_(std::make_unique<Impl>(world, placement, config, units, std::move(head))) {}
 
 SoftTargetReceiver::~SoftTargetReceiver() {
   // Receives are left only if the student stopped early; their messages may never come.
   if (!impl_->receives.empty()) impl_->abandon();
 }
 
-at::Tensor SoftTargetReceiver::logits(const MicroBatchId& id, const at::Tensor& tokens) {
-  return impl_->logits(id, tokens);
+SoftTargets SoftTargetReceiver::targets(const MicroBatchId& id, const at::Tensor& tokens) {
+  return impl_->targets(id, tokens);
 }
 
 void SoftTargetReceiver::progress() { impl_->progress(); }

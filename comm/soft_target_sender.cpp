@@ -19,8 +19,8 @@
 //   - the credit. All units of steps before s have been sent, to all students, so every reduction
 //   before step s completes, and
 //     student i can consume its units before n, whose messages are all under way. It then calls
-//     logits() for n, if not earlier, and that grants n. Student i is not blocked on its way there:
-//     sends of credits never wait.
+//     targets() for n, if not earlier, and that grants n. Student i is not blocked on its way
+//     there: sends of credits never wait.
 //   - a buffer of the ring. Unit u uses the buffer of the pair's unit R before it, R = ceil((D + 1)
 //   / M). Since M teachers take
 //     turns, that one is at least D + 1 units of the student before n; and n is granted only when
@@ -106,7 +106,7 @@ struct SoftTargetSender::Impl {
     TORCH_CHECK(bytes == ours, "student rank ", lane.student_rank, " has soft-target buffers of ",
                 bytes, " bytes and this teacher of ", ours,
                 "; start both sides with the same options (micro-batch, sequence length, "
-                "vocabulary, precision)");
+                "vocabulary, payload, precision)");
     TORCH_CHECK(unit == lane.unit, "student rank ", lane.student_rank, " granted its micro-batch ",
                 unit, " and this teacher is at ", lane.unit,
                 "; both sides must count micro-batches alike");
@@ -119,7 +119,7 @@ SoftTargetSender::SoftTargetSender(const Communicator& world, const Placement& p
 
 SoftTargetSender::~SoftTargetSender() = default;  // Request waits for what has not left
 
-at::Tensor SoftTargetSender::acquire(int student, int64_t rows) {
+PayloadView SoftTargetSender::acquire(int student, int64_t rows) {
   Lane& lane = impl_->lane_of(student);
   TORCH_CHECK(lane.acquired_rows == 0, "acquire() twice for student ", student, " without send()");
   TORCH_CHECK(rows > 0 && rows <= impl_->config.max_rows, "acquire() of ", rows,
@@ -127,7 +127,7 @@ at::Tensor SoftTargetSender::acquire(int student, int64_t rows) {
   impl_->take_credit(lane);
   impl_->wait_for(lane.sends[lane.at]);
   lane.acquired_rows = rows;
-  return logits_in(lane.buffers[lane.at], impl_->config, rows);  // (rows, S, V)
+  return payload_in(lane.buffers[lane.at], impl_->config, rows);
 }
 
 void SoftTargetSender::send(int student, const SoftTargetHeader& header) {

@@ -33,8 +33,8 @@ void check_header(const SoftTargetHeader& expected, const SoftTargetHeader& rece
                 theirs, " at the teacher; start both sides with the same options and data");
   };
   check("magic", expected.magic, received.magic);
-  check("payload", static_cast<uint32_t>(expected.payload),
-        static_cast<uint32_t>(received.payload));
+  check("payload", std::string(payload_name(expected.payload)),
+        std::string(payload_name(received.payload)));
   check("step", expected.step, received.step);
   check("first_row", expected.first_row, received.first_row);
   check("rows", expected.rows, received.rows);

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <string>
 
-namespace temper {
+#include "comm/payload.h"
 
-enum class Payload : uint32_t { kFull = 1 };
+namespace temper {
 
 /// Names one micro-batch of the job; the same on both sides.
 struct MicroBatchId {
@@ -40,13 +40,13 @@ uint64_t hash_tokens(const at::Tensor& tokens);
 void check_header(const SoftTargetHeader& expected, const SoftTargetHeader& received,
                   int teacher_rank);
 
-/// Gives a student the teacher's logits of its next micro-batch.
+/// Gives a student the soft targets of its next micro-batch.
 class SoftTargetSource {
  public:
   virtual ~SoftTargetSource() = default;
-  /// Teacher logits for `tokens` (B, S) int64 -> (B·S, V) in the payload's dtype (fp32 or bf16),
-  /// valid until the next call. Called once per micro-batch, in order.
-  virtual at::Tensor logits(const MicroBatchId& id, const at::Tensor& tokens) = 0;
+  /// Soft targets of the B·S tokens `tokens` (B, S) int64, valid until the next call. Called once
+  /// per micro-batch, in order.
+  virtual SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) = 0;
   /// Lets messages under way arrive, without waiting. Call now and then while computing: without it
   /// a message over a network moves only while the student waits.
   virtual void progress() {}

@@ -118,6 +118,7 @@ struct DistillCommand::Job {
   const Communicator role;                // the ranks of this rank's role
   std::optional<Transformer> teacher;     // on teacher ranks, on all where colocated
   std::unique_ptr<Collectives> students;  // on student ranks
+  at::Tensor teacher_head;                // (V, C) on student ranks, for the payload hidden
   DistillSummary summary;                 // complete on world rank 0
 
   bool speaks() const { return world.rank() == 0; }
@@ -146,6 +147,16 @@ struct DistillCommand::Job {
     return {train.steps, train.batch, train.micro_batch, train.seq, seed};
   }
 
+  PayloadSpec payload() const {
+    return payload_spec(payload_from_name(config.teacher_.payload), teacher_shape,
+                        config.teacher_.entries(), config.run_.compute());
+  }
+
+  TeacherInference inference(uint64_t seed) const {
+    return TeacherInference(*teacher, config.run_.compute(), payload(), config.teacher_.temperature,
+                            seed);
+  }
+
   ChannelConfig channel(const WorkPlan& plan) const {
     ChannelConfig channel;
     const int count = static_cast<int>(placement.students.size());
@@ -154,14 +165,14 @@ struct DistillCommand::Job {
         channel.max_rows = std::max(channel.max_rows, rows.size());
     }
     channel.seq = plan.seq;
-    channel.vocab = teacher_shape.vocab;
+    channel.payload = payload();
     channel.temperature = config.teacher_.temperature;
-    channel.dtype = config.run_.compute();
     channel.lookahead = config.teacher_.lookahead;
     return channel;
   }
 
   void prepare_teacher();
+  void send_head();
   void judge_teacher(const Communicator& holders);
   Transformer new_student(uint64_t seed) const;
   void distil(int64_t repetition);
@@ -209,6 +220,15 @@ void DistillCommand::Job::prepare_teacher() {
   world.barrier();  // students may be cut from the folder
 }
 
+/// With the payload hidden, the students need the teacher's head. Sent once.
+void DistillCommand::Job::send_head() {
+  const PayloadSpec spec = payload();
+  if (spec.kind != Payload::kHidden || placement.colocated()) return;
+  teacher_head =
+      is_teacher ? inference(0).head() : at::empty({spec.vocab, spec.width}, spec.dtype);  // (V, C)
+  world.broadcast(teacher_head, placement.teachers.front());
+}
+
 /// `holders`: the ranks that have the teacher, or on other ranks anything.
 void DistillCommand::Job::judge_teacher(const Communicator& holders) {
   const bool everyone = holders.size() == world.size();
@@ -229,10 +249,8 @@ Transformer DistillCommand::Job::new_student(uint64_t seed) const {
 void DistillCommand::Job::distil(int64_t repetition) {
   const uint64_t seed = static_cast<uint64_t>(config.run_.seed + repetition);
   const WorkPlan work = plan(seed);
-  const at::ScalarType compute = config.run_.compute();
   if (is_teacher) {
-    serve_soft_targets(TeacherInference(*teacher, compute, compute), corpus, work, world, placement,
-                       channel(work));
+    serve_soft_targets(inference(seed), corpus, work, world, placement, channel(work));
     return;
   }
   Transformer student = new_student(seed);
@@ -244,13 +262,13 @@ void DistillCommand::Job::distil(int64_t repetition) {
   }
   std::unique_ptr<SoftTargetSource> source;
   if (placement.colocated()) {
-    source = std::make_unique<LocalSoftTargets>(TeacherInference(*teacher, compute, compute));
+    source = std::make_unique<LocalSoftTargets>(inference(seed));
   } else {
     const int index = placement.role_index(world.rank());
     const auto units =
         static_cast<int64_t>(work.units(index, static_cast<int>(placement.students.size())).size());
-    source =
-        std::make_unique<SoftTargetReceiver>(world, placement, channel(work), units * work.steps);
+    source = std::make_unique<SoftTargetReceiver>(world, placement, channel(work),
+                                                  units * work.steps, teacher_head);
     own.teacher_reports = [this] { return receive_reports(world, placement); };
   }
   own.source = source.get();
@@ -315,6 +333,9 @@ void DistillCommand::run(const Invocation& invocation) {
     check_fit(teacher_shape, "teacher", teacher_.model.path, *corpus, train_.seq);
     check_fit(student_shape, "student", student_.folder(), *corpus, train_.seq);
     check_parts(*corpus, train_.seq, /*training=*/true);
+    payload_spec(payload_from_name(teacher_.payload), teacher_shape, teacher_.entries(),
+                 run_.compute())
+        .validate();
     tokenizer = tokenizer_files(tokenizer_to_keep(
         *corpus, teacher_.model.path.empty() ? student_.folder() : teacher_.model.path));
   });
@@ -323,7 +344,7 @@ void DistillCommand::run(const Invocation& invocation) {
   Job job{*this,         world,     machine,    placement,
           dir,           *corpus,   source,     teacher_shape,
           student_shape, tokenizer, is_teacher, world.split(is_teacher ? 1 : 0, world.rank()),
-          std::nullopt,  nullptr,   {}};
+          std::nullopt,  nullptr,   {},         {}};
   if (!is_teacher) job.students = make_collectives(job.role, machine);
   if (job.speaks()) {
     say("data    " + corpus->describe());
@@ -343,6 +364,7 @@ void DistillCommand::run(const Invocation& invocation) {
   }
 
   job.prepare_teacher();
+  job.send_head();
   for (int64_t repetition = 0; repetition < seeds_; ++repetition) {
     job.distil(repetition);
     if (hard_labels_) job.train_on_hard_labels(repetition);

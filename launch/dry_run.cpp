@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "launch/progress.h"
+#include "teacher/inference.h"
 
 namespace temper {
 
@@ -32,10 +33,6 @@ void print_ranks(const Machine& machine, const Placement* placement) {
     }
     std::printf("\n");
   }
-}
-
-double element_size(const RunConfig& run) {
-  return static_cast<double>(c10::elementSize(run.compute()));
 }
 
 /// fp32 weights, gradients and two moments.
@@ -102,7 +99,9 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
   const RowRange rows = share(train.batch, students - 1, students);
   const int64_t micro =
       train.micro_batch > 0 ? std::min(train.micro_batch, rows.size()) : rows.size();
-  const double wire = static_cast<double>(teacher_shape.vocab) * element_size(run);
+  const PayloadSpec payload = payload_spec(payload_from_name(teacher.payload), teacher_shape,
+                                           teacher.entries(), run.compute());
+  const auto wire = static_cast<double>(payload.bytes_per_token());
   const double message = static_cast<double>(micro * train.seq) * wire;
   std::printf("\nSoft targets (payload %s)\n", teacher.payload.c_str());
   if (placement.colocated()) {

@@ -10,8 +10,8 @@ namespace temper {
 
 LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
                    const at::Tensor& head_gradient, const at::Tensor& labels,
-                   const at::Tensor& teacher, const LossConfig& config, at::Tensor& hidden_gradient,
-                   int64_t chunk_tokens) {
+                   const SoftTargets& teacher, const LossConfig& config,
+                   at::Tensor& hidden_gradient, int64_t chunk_tokens) {
   const at::NoGradGuard no_grad;
   const at::ScalarType compute = hidden.scalar_type();
   // Softmaxes and sums need more than 16 bits; float64 stays as it is (for finite differences).
@@ -29,12 +29,15 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
     const int64_t n = std::min(chunk_tokens, valid.numel() - begin);
     const at::Tensor rows = valid.narrow(0, begin, n);  // (n)
     const auto pick = [&](const at::Tensor& from) {
-      if (!from.defined()) return from;
       return all_valid ? from.narrow(0, begin, n) : from.index_select(0, rows);
     };
+    SoftTargets soft = all_valid ? teacher.narrow(begin, n) : teacher.select(rows);
+    if (soft.kind == Payload::kHidden && soft.defined()) {
+      soft = SoftTargets::of_logits(at::mm(soft.values, soft.head.t()));  // (n, V)
+    }
     const at::Tensor h = pick(hidden);                   // (n, C)
     at::Tensor logits = at::mm(h, weight.t()).to(wide);  // (n, V)
-    sums += distillation_loss_(logits, pick(teacher), pick(labels), config);
+    sums += distillation_loss_(logits, soft, pick(labels), config);
     const at::Tensor gradient = logits.to(compute);  // (n, V)
     const at::Tensor dh = at::mm(gradient, weight);  // (n, C)
     if (all_valid) {

@@ -11,12 +11,13 @@ namespace temper {
 
 /// hidden (N, C), the trunk's output in the compute dtype (no graph), head (V, C) master weights,
 /// head_gradient (V, C) of the master's dtype: the head's gradient is added to it. labels (N) int64
-/// with kIgnoredLabel where a token does not count. teacher (N, V) logits or undefined.
+/// with kIgnoredLabel where a token does not count. teacher: soft targets of the N tokens, or
+/// undefined.
 /// `chunk_tokens` rows are processed at a time; 0 chooses about 16 MiB of logits. Returns the sums
 /// over valid tokens; writes dL/dhidden (N, C), zero where ignored, to `hidden_gradient`.
 LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
                    const at::Tensor& head_gradient, const at::Tensor& labels,
-                   const at::Tensor& teacher, const LossConfig& config, at::Tensor& hidden_gradient,
-                   int64_t chunk_tokens = 0);
+                   const SoftTargets& teacher, const LossConfig& config,
+                   at::Tensor& hidden_gradient, int64_t chunk_tokens = 0);
 
 }  // namespace temper

@@ -7,12 +7,18 @@
 
 #include <boost/program_options/options_description.hpp>
 #include <cstdint>
+#include <string>
+
+#include "comm/payload.h"
 
 namespace temper {
 
 struct LossConfig {
   double alpha = 0.9;        ///< weight of the soft targets; 1 - alpha weighs the hard labels
   double temperature = 2.0;  ///< T of both softmaxes of the KL term; set from teacher.temperature
+  /// What becomes of the ids that the payload topk leaves out: bucket (one entry with their whole
+  /// mass, on both sides) or renormalise (the K entries are all there is).
+  std::string tail = "bucket";
 
   /// Declares `loss.*`.
   void add_options(boost::program_options::options_description& options);
@@ -39,10 +45,23 @@ struct LossSums {
 /// T² makes the soft part of the gradient independent of T to first order. The sum is not
 /// normalised: the caller divides by the number of valid tokens of the global batch.
 ///
-/// logits (N, V) float32 or float64: overwritten with dL/dlogits. teacher (N, V), any floating
-/// dtype, or undefined: then the loss is the cross-entropy alone, whatever alpha is. labels (N)
-/// int64, all valid.
-LossSums distillation_loss_(at::Tensor& logits, const at::Tensor& teacher, const at::Tensor& labels,
-                            const LossConfig& config);
+/// With the payload full, or hidden once the teacher's head has made logits of it, q is exact. With
+/// the others, KL and q above become
+///
+///   topk, bucket:       Σ_top q_k log(q_k/p_k) + q_tail log(q_tail/p_tail); the gradient of an id
+///   in
+///                       the tail is alpha · T · (p_j − q_tail · p_j/p_tail): its share of the tail
+///                       is the student's own
+///   topk, renormalise:  q_k / Σ_top q on the K entries, 0 elsewhere: biased towards them (the mode
+///                       of most tools)
+///   sample:             q̂ = draws / n, whose expectation is q (Sparse Logit Sampling, Anshumann et
+///                       al. 2025, arXiv 2503.16870), so the gradient's is exact; KL is estimated
+///                       as −mean log p(draw) − H(q) and can be negative
+///
+/// logits (N, V) float32 or float64: overwritten with dL/dlogits. teacher: soft targets of the N
+/// tokens (full, topk or sample), or undefined: then the loss is the cross-entropy alone, whatever
+/// alpha is. labels (N) int64, all valid.
+LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
+                            const at::Tensor& labels, const LossConfig& config);
 
 }  // namespace temper

@@ -56,11 +56,11 @@ StepResult TrainingStep::run(int64_t step) {
       hidden = model_.hidden(tokens, compute_).flatten(0, 1);  // (N, C)
     }
     // Asked for after the forward pass, so that a teacher has had that much longer.
-    at::Tensor teacher;  // (N, V)
+    SoftTargets teacher;
     if (source_ != nullptr) {
       teacher =
           source_
-              ->logits({.step = step, .first_row = rows.begin, .rows = rows.size()}, batch.tokens)
+              ->targets({.step = step, .first_row = rows.begin, .rows = rows.size()}, batch.tokens)
               .to(device);
     }
     at::Tensor hidden_gradient;  // (N, C)

@@ -4,38 +4,69 @@
 
 #include <algorithm>
 
+#include "teacher/payload_encoder.h"
+
 namespace temper {
 
 TeacherInference::TeacherInference(const Transformer& model, at::ScalarType compute,
-                                   at::ScalarType payload_dtype)
+                                   const PayloadSpec& payload, double temperature, uint64_t seed)
     : model_(model),
       compute_(compute),
-      payload_dtype_(payload_dtype),
+      payload_(payload),
+      temperature_(temperature),
+      seed_(seed),
       head_(model.head().detach().to(compute)) {}
 
-void TeacherInference::logits(const at::Tensor& tokens, at::Tensor& out) const {
+at::Tensor TeacherInference::head() const { return head_.to(at::kCPU, payload_.dtype); }
+
+void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& tokens,
+                                    const PayloadView& out) const {
   const at::NoGradGuard no_grad;
   const at::Device device = model_.flat_weights().device();
   const at::Tensor hidden = model_.hidden(tokens.to(device), compute_).flatten(0, 1);  // (N, C)
-  if (payload_dtype_ == compute_ && device.is_cpu()) {
-    at::mm_out(out, hidden, head_.t());  // (N, V)
+  if (payload_.kind == Payload::kHidden) {
+    out.values.copy_(hidden);
     return;
   }
-  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / vocab());
+  if (payload_.kind == Payload::kFull && payload_.dtype == compute_ && device.is_cpu()) {
+    at::Tensor place = out.values;  // (N, V)
+    at::mm_out(place, hidden, head_.t());
+    return;
+  }
+  std::vector<double> uniform;
+  if (payload_.kind == Payload::kSample)
+    uniform = draw_uniform(seed_, id.step, id.first_row, tokens.size(0), tokens.size(1));
+  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / payload_.vocab);
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk) {
     const int64_t n = std::min(chunk, hidden.size(0) - begin);
-    out.narrow(0, begin, n).copy_(at::mm(hidden.narrow(0, begin, n), head_.t()));  // (n, V)
+    const at::Tensor logits = at::mm(hidden.narrow(0, begin, n), head_.t());  // (n, V)
+    std::vector<double> own;
+    if (!uniform.empty()) own.assign(uniform.begin() + begin, uniform.begin() + begin + n);
+    encode_payload(logits, payload_, temperature_, own, begin, out);
   }
 }
 
-at::Tensor LocalSoftTargets::logits(const MicroBatchId&, const at::Tensor& tokens) {
-  const int64_t count = tokens.numel();
-  if (!buffer_.defined() || buffer_.size(0) < count) {
-    buffer_ = at::empty({count, inference_.vocab()}, inference_.payload_dtype());  // (N, V)
-  }
-  at::Tensor out = buffer_.narrow(0, 0, count);  // (N, V)
-  inference_.logits(tokens, out);
-  return out;
+PayloadSpec payload_spec(Payload kind, const TransformerConfig& teacher, int64_t entries,
+                         at::ScalarType dtype) {
+  PayloadSpec spec;
+  spec.kind = kind;
+  spec.vocab = teacher.vocab;
+  spec.width = teacher.width;
+  spec.entries = entries;
+  spec.dtype = dtype;
+  return spec;
+}
+
+LocalSoftTargets::LocalSoftTargets(TeacherInference inference) : inference_(std::move(inference)) {
+  if (inference_.payload().kind == Payload::kHidden) head_ = inference_.head();  // (V, C)
+}
+
+SoftTargets LocalSoftTargets::targets(const MicroBatchId& id, const at::Tensor& tokens) {
+  const int64_t bytes = tokens.numel() * inference_.payload().bytes_per_token();
+  if (!buffer_.defined() || buffer_.size(0) < bytes) buffer_ = at::empty({bytes}, at::kByte);
+  const PayloadView view(buffer_, inference_.payload(), tokens.numel());
+  inference_.soft_targets(id, tokens, view);
+  return soft_targets(view, inference_.payload(), head_);
 }
 
 }  // namespace temper

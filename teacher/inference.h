@@ -1,4 +1,4 @@
-// The frozen teacher's forward pass: token ids in, logits out, in the dtype in which they travel.
+// The frozen teacher's forward pass: token ids in, soft targets out, laid out as they travel.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,35 +10,46 @@ namespace temper {
 
 class TeacherInference {
  public:
-  /// `model` must outlive the object. `compute` is the dtype of matrix products; logits are rounded
-  /// to `payload_dtype`.
-  TeacherInference(const Transformer& model, at::ScalarType compute, at::ScalarType payload_dtype);
+  /// `model` must outlive the object. `compute` is the dtype of matrix products; `temperature` is
+  /// that of the soft targets, `seed` of the draws (payload sample).
+  TeacherInference(const Transformer& model, at::ScalarType compute, const PayloadSpec& payload,
+                   double temperature, uint64_t seed);
 
-  int64_t vocab() const { return head_.size(0); }
-  at::ScalarType payload_dtype() const { return payload_dtype_; }
+  const PayloadSpec& payload() const { return payload_; }
+  /// The output head (V, C) in the payload's dtype, on the CPU: what a student needs with the
+  /// payload hidden.
+  at::Tensor head() const;
 
-  /// tokens (B, S) int64 -> logits, written to `out` (B·S, V) of the payload's dtype on the CPU.
-  void logits(const at::Tensor& tokens, at::Tensor& out) const;
+  /// Soft targets of `tokens` (B, S) int64, rows first_row and on of step `step`, written to `out`,
+  /// a message of B·S tokens.
+  void soft_targets(const MicroBatchId& id, const at::Tensor& tokens, const PayloadView& out) const;
 
  private:
   const Transformer& model_;
   at::ScalarType compute_;
-  at::ScalarType payload_dtype_;
+  PayloadSpec payload_;
+  double temperature_;
+  uint64_t seed_;
   at::Tensor head_;  // (V, C) in the compute dtype
 };
 
-/// Soft targets of a teacher in the student's own process (colocated): rounded as they would be on
-/// the wire, so that layouts agree.
+/// What a teacher of this shape sends: payload `kind` with `entries` ids a token (topk, sample).
+PayloadSpec payload_spec(Payload kind, const TransformerConfig& teacher, int64_t entries,
+                         at::ScalarType dtype);
+
+/// Soft targets of a teacher in the student's own process (colocated): encoded and rounded as they
+/// would be on the wire, so that layouts agree.
 class LocalSoftTargets : public SoftTargetSource {
  public:
-  explicit LocalSoftTargets(TeacherInference inference) : inference_(std::move(inference)) {}
-  at::Tensor logits(const MicroBatchId& id, const at::Tensor& tokens) override;
+  explicit LocalSoftTargets(TeacherInference inference);
+  SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) override;
   double take_wait_seconds() override { return 0; }
   int64_t take_bytes() override { return 0; }
 
  private:
   TeacherInference inference_;
-  at::Tensor buffer_;  // (rows·S, V), kept from call to call
+  at::Tensor head_;    // (V, C) for the payload hidden
+  at::Tensor buffer_;  // (bytes), kept from call to call
 };
 
 }  // namespace temper

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "comm/payload.h"
+
 namespace temper {
 
 namespace po = boost::program_options;
@@ -23,7 +25,14 @@ void TeacherConfig::add_options(po::options_description& options) {
       "T^2; not the temperature of decoding, and not the one that calibration fits");
   add("teacher.payload",
       po::value<std::string>(&payload)->default_value(payload)->value_name("KIND"),
-      "what travels per token: full (all logits)");
+      "what travels per token: full (all logits); hidden (the last hidden state; the students have "
+      "the teacher's head, and apply it); topk (the likeliest ids of the tempered distribution and "
+      "the exact mass of the rest); sample (draws from it, whose gradient is exact in "
+      "expectation)");
+  add("teacher.topk", po::value<int64_t>(&topk)->default_value(topk)->value_name("K"),
+      "ids per token, for teacher.payload topk");
+  add("teacher.draws", po::value<int64_t>(&draws)->default_value(draws)->value_name("N"),
+      "draws per token, for teacher.payload sample");
   add("teacher.lookahead",
       po::value<int64_t>(&lookahead)->default_value(lookahead)->value_name("N"),
       "micro-batches that teachers may run ahead of each student (0: lock-step)");
@@ -39,8 +48,10 @@ void TeacherConfig::validate() const {
   TORCH_CHECK_VALUE(std::isfinite(temperature) && temperature > 0, "--teacher.temperature is ",
                     temperature,
                     ": a temperature must be a finite number above 0 (1 to 8 are usual)");
-  TORCH_CHECK_VALUE(payload == "full", "--teacher.payload is '", payload,
-                    "': this version sends full");
+  payload_from_name(payload);
+  TORCH_CHECK_VALUE(topk >= 1, "--teacher.topk is ", topk, ": give at least 1 id per token");
+  TORCH_CHECK_VALUE(draws >= 1 && draws <= 65536, "--teacher.draws is ", draws,
+                    ": give 1 to 65536 draws per token");
   TORCH_CHECK_VALUE(lookahead >= 0, "--teacher.lookahead is ", lookahead,
                     ": give a number of micro-batches, 0 for lock-step");
   TORCH_CHECK_VALUE(train_steps >= 0, "--teacher.train-steps is ", train_steps, ": give 0 or more");
@@ -49,6 +60,10 @@ void TeacherConfig::validate() const {
                     " exclude each other: a teacher is either opened or trained first");
   TORCH_CHECK_VALUE(std::isfinite(train_lr) && train_lr > 0, "--teacher.train-lr is ", train_lr,
                     ": give a finite number above 0");
+}
+
+int64_t TeacherConfig::entries() const {
+  return payload == "topk" ? topk : payload == "sample" ? draws : 0;
 }
 
 }  // namespace temper

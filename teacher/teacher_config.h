@@ -13,7 +13,9 @@ namespace temper {
 struct TeacherConfig {
   ModelConfig model{"teacher"};
   double temperature = 2.0;      ///< T of the soft targets, in both softmaxes of the KL term
-  std::string payload = "full";  ///< what travels per token
+  std::string payload = "full";  ///< what travels per token: full, hidden, topk or sample
+  int64_t topk = 64;             ///< entries per token of the payload topk
+  int64_t draws = 12;            ///< per token of the payload sample
   int64_t lookahead = 2;         ///< micro-batches that a teacher may run ahead of each student
   int64_t train_steps = 0;       ///< train the teacher first, for so many steps
   double train_lr = 1e-3;
@@ -22,6 +24,8 @@ struct TeacherConfig {
 
   /// Declares `teacher.*`, the model's options included.
   void add_options(boost::program_options::options_description& options);
+  /// Entries per token of the payload that is chosen.
+  int64_t entries() const;
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
 };

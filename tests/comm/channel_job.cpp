@@ -49,10 +49,10 @@ ChannelJobResult teach(const Communicator& world, const ChannelJob& job,
         if (placement.teacher_of(static_cast<int>(student), unit[student]++) != world.rank())
           continue;
         const at::Tensor buffer =
-            sender.acquire(static_cast<int>(student), rows.size());  // (rows, S, V)
+            sender.acquire(static_cast<int>(student), rows.size()).values;  // (rows·S, V)
         delays.sleep(job.teacher_delay_us);
         sender.progress();
-        buffer.copy_(job_logits(job.config, step, rows.begin, rows.size()));
+        buffer.copy_(job_logits(job.config, step, rows.begin, rows.size()).flatten(0, 1));
         sender.send(static_cast<int>(student),
                     job_header(job.config, step, rows.begin, rows.size()));
         ++result.units;
@@ -76,11 +76,12 @@ ChannelJobResult learn(const Communicator& world, const Communicator& students,
     for (const RowRange& rows : plan) {
       const at::Tensor tokens =
           job_tokens(step, rows.begin, rows.size(), job.config.seq);  // (rows, S)
-      const at::Tensor logits = receiver.logits(
-          {.step = step, .first_row = rows.begin, .rows = rows.size()}, tokens);  // (rows·S, V)
+      const at::Tensor logits =
+          receiver.targets({.step = step, .first_row = rows.begin, .rows = rows.size()}, tokens)
+              .values;  // (rows·S, V)
       const at::Tensor expected = job_logits(job.config, step, rows.begin, rows.size())
-                                      .view({-1, job.config.vocab});  // (rows·S, V)
-      EXPECT_EQ(logits.scalar_type(), job.config.dtype);
+                                      .view({-1, job.config.payload.vocab});  // (rows·S, V)
+      EXPECT_EQ(logits.scalar_type(), job.config.payload.dtype);
       EXPECT_TRUE(logits.equal(expected)) << "step " << step << ", row " << rows.begin;
       delays.sleep(job.student_delay_us);
       receiver.progress();
@@ -106,11 +107,12 @@ at::Tensor job_tokens(int64_t step, int64_t first_row, int64_t rows, int64_t seq
 
 at::Tensor job_logits(const ChannelConfig& config, int64_t step, int64_t first_row, int64_t rows) {
   // Integers below 251, which bfloat16 holds exactly.
-  const at::Tensor places = at::arange(rows * config.seq * config.vocab, at::kLong) +
-                            first_row * config.seq * config.vocab + 7919 * step;  // (rows·S·V)
+  const at::Tensor places = at::arange(rows * config.seq * config.payload.vocab, at::kLong) +
+                            first_row * config.seq * config.payload.vocab +
+                            7919 * step;  // (rows·S·V)
   return (places * 37 % 251)
-      .to(config.dtype)
-      .view({rows, config.seq, config.vocab});  // (rows, S, V)
+      .to(config.payload.dtype)
+      .view({rows, config.seq, config.payload.vocab});  // (rows, S, V)
 }
 
 SoftTargetHeader job_header(const ChannelConfig& config, int64_t step, int64_t first_row,
@@ -120,7 +122,7 @@ SoftTargetHeader job_header(const ChannelConfig& config, int64_t step, int64_t f
   header.first_row = first_row;
   header.rows = rows;
   header.seq = config.seq;
-  header.vocab = config.vocab;
+  header.vocab = config.payload.vocab;
   header.temperature = config.temperature;
   header.token_hash = hash_tokens(job_tokens(step, first_row, rows, config.seq));
   return header;

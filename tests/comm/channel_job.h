@@ -18,7 +18,7 @@ struct ChannelJob {
   std::vector<int64_t> rows_of_student;  ///< rows of the global batch that each student owns
   int64_t steps = 4;
   int64_t micro_batch = 2;
-  ChannelConfig config{.seq = 3, .vocab = 17, .temperature = 2.0};
+  ChannelConfig config{.seq = 3, .payload = {.vocab = 17}, .temperature = 2.0};
   int64_t teacher_delay_us = 0;  ///< before each micro-batch
   int64_t student_delay_us = 0;  ///< within each micro-batch
   uint64_t random_delays = 0;    ///< seed: each delay is then drawn up to these bounds

@@ -21,12 +21,13 @@ class ChannelProtocolTest : public testing::Test {
   bool learns() const { return world_.rank() == 0; }
 
   void send(SoftTargetSender& sender, int64_t step) {
-    sender.acquire(0, 2).copy_(job_logits(config_, step, 0, 2));  // (2, S, V)
+    sender.acquire(0, 2).values.copy_(job_logits(config_, step, 0, 2).flatten(0, 1));  // (2·S, V)
     sender.send(0, job_header(config_, step, 0, 2));
   }
   at::Tensor receive(SoftTargetReceiver& receiver, int64_t step) const {
-    return receiver.logits({.step = step, .first_row = 0, .rows = 2},
-                           job_tokens(step, 0, 2, config_.seq));  // (2·S, V)
+    return receiver
+        .targets({.step = step, .first_row = 0, .rows = 2}, job_tokens(step, 0, 2, config_.seq))
+        .values;  // (2·S, V)
   }
   /// A message between the two that is not the channel's.
   void tell(int to) const { world_.send_async(at::ones({1}), to, 1).wait(); }          // (1)
@@ -37,7 +38,7 @@ class ChannelProtocolTest : public testing::Test {
   void expect_refused(const SoftTargetHeader& header, const std::string& part) {
     if (teaches()) {
       SoftTargetSender sender(world_, placement_, config_);
-      sender.acquire(0, header.rows).zero_();  // (rows, S, V)
+      sender.acquire(0, header.rows).values.zero_();  // (rows·S, V)
       sender.send(0, header);
       sender.finish();
     }
@@ -60,7 +61,7 @@ class ChannelProtocolTest : public testing::Test {
   }
 
   Communicator world_ = Communicator::world();
-  ChannelConfig config_{.seq = 3, .vocab = 17, .temperature = 2.0};
+  ChannelConfig config_{.seq = 3, .payload = {.vocab = 17}, .temperature = 2.0};
   Placement placement_;
 };
 
@@ -92,7 +93,7 @@ TEST_F(ChannelProtocolTest, TeachersRunAheadByTheLookaheadAndNoFurther) {
       for (int64_t unit = 0; unit < kUnits; ++unit) {
         if (unit < 2) usleep(static_cast<useconds_t>(kStallSeconds * 1e6));
         EXPECT_TRUE(receive(receiver, unit)
-                        .equal(job_logits(config_, unit, 0, 2).view({-1, config_.vocab})));
+                        .equal(job_logits(config_, unit, 0, 2).view({-1, config_.payload.vocab})));
       }
     }
     world_.barrier();
@@ -125,7 +126,7 @@ TEST_F(ChannelProtocolTest, RefusesOtherRows) {
 
 TEST_F(ChannelProtocolTest, TeacherRefusesBuffersOfAnotherSize) {
   if (teaches()) {
-    config_.vocab = 18;
+    config_.payload.vocab = 18;
     SoftTargetSender sender(world_, placement_, config_);
     try {
       sender.acquire(0, 2);
@@ -149,7 +150,7 @@ TEST_F(ChannelProtocolTest, RefusesMisuse) {
     EXPECT_THROW(sender.acquire(1, 2), c10::Error);  // there is one student
     EXPECT_THROW(sender.acquire(0, 3), c10::Error);  // max_rows is 2
     EXPECT_THROW(sender.send(0, job_header(config_, 0, 0, 2)), c10::Error);
-    sender.acquire(0, 2).copy_(job_logits(config_, 0, 0, 2));  // (2, S, V)
+    sender.acquire(0, 2).values.copy_(job_logits(config_, 0, 0, 2).flatten(0, 1));  // (2·S, V)
     EXPECT_THROW(sender.acquire(0, 2), c10::Error);
     EXPECT_THROW(sender.finish(), c10::Error);
     sender.send(0, job_header(config_, 0, 0, 2));

@@ -48,7 +48,7 @@ TEST_P(ChannelStreamTest, EveryLookaheadDeliversEverything) {
     for (const at::ScalarType type : {at::kBFloat16, at::kFloat}) {
       ChannelJob job = job_of(GetParam());
       job.config.lookahead = lookahead;
-      job.config.dtype = type;
+      job.config.payload.dtype = type;
       const ChannelJobResult result = run_job(world_, job);
       // Each unit is served once and consumed once.
       EXPECT_EQ(world_.all_reduce(result.units), 2 * units_of(job));
@@ -75,7 +75,7 @@ TEST_P(ChannelStreamTest, LargeMessages) {
   ChannelJob job = job_of(GetParam());
   job.steps = 2;
   job.config.seq = 64;
-  job.config.vocab = 4096;  // 2 rows: 1 MB, far beyond what MPI sends without the receiver
+  job.config.payload.vocab = 4096;  // 2 rows: 1 MB, far beyond what MPI sends without the receiver
   EXPECT_EQ(world_.all_reduce(run_job(world_, job).units), 2 * units_of(job));
 }
 
@@ -131,9 +131,9 @@ TEST(ChannelStressTest, RandomJobs) {
     job.steps = draw(1, 6);
     job.micro_batch = draw(1, 4);
     job.config.seq = draw(1, 8);
-    job.config.vocab = draw(1, 500);
+    job.config.payload.vocab = draw(1, 500);
     job.config.lookahead = draw(0, 6);
-    job.config.dtype = draw(0, 1) == 0 ? at::kFloat : at::kBFloat16;
+    job.config.payload.dtype = draw(0, 1) == 0 ? at::kFloat : at::kBFloat16;
     job.teacher_delay_us = draw(0, 1) * draw(0, 3000);
     job.student_delay_us = draw(0, 1) * draw(0, 3000);
     job.random_delays = 1 + static_cast<uint64_t>(round);

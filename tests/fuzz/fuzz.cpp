@@ -2,6 +2,7 @@
 // time is over. A file must open or be refused with a c10::ValueError. Anything else ends the run
 // with status 1 and keeps the file: another exception, a crash or an access out of bounds (built
 // with the preset asan), or more memory than a small multiple of the file.
+#include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <unistd.h>
 
@@ -76,6 +77,7 @@ std::string trouble(const FuzzTarget& target, int64_t file_bytes, bool* opened) 
 }
 
 int run(double seconds, uint64_t seed, const std::string& only) {
+  at::set_num_threads(1);
   const fs::path work = fs::temp_directory_path() / ("temper-fuzz-" + std::to_string(::getpid()));
   fs::create_directories(work);
   std::vector<FuzzTarget> targets = fuzz_targets(TEMPER_SOURCE_DIR, work.string());

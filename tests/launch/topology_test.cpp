@@ -52,7 +52,8 @@ at::Tensor flat(const std::string& path) {
   return at::cat(parts);
 }
 
-Trained train(const Layout& layout, const std::string& optimizer, const std::string& dir) {
+Trained train(const Layout& layout, const std::string& optimizer, const std::string& dir,
+              const std::string& payload = "full") {
   const std::string gradient = dir + "-gradient.safetensors";
   std::vector<std::string> arguments = {"distill",
                                         "--run.dir",
@@ -92,7 +93,9 @@ Trained train(const Layout& layout, const std::string& optimizer, const std::str
                                         "--evaluate.max-tokens",
                                         "256",
                                         "--run.threads",
-                                        "1"};
+                                        "1",
+                                        "--teacher.payload",
+                                        payload};
   for (const char* more : {"--train.lr", optimizer == "sgd" ? "0.1" : "0.001"})
     arguments.emplace_back(more);
   const Outcome outcome = launch(arguments, layout.ranks);
@@ -141,6 +144,33 @@ TEST(TopologyTest, EveryLayoutGivesTheSameRun) {
     EXPECT_LE(gradient, 1e-5) << layout.name;
     EXPECT_LE(curve, 1e-4) << layout.name;
     EXPECT_LE(weights, 1e-5) << layout.name;
+  }
+}
+
+TEST(TopologyTest, EveryPayloadGivesTheSameRunOnEveryLayout) {
+  const ScratchDir scratch;
+  const std::vector<Layout> layouts_of_payload = {{"1 x 1", 2, 1, 0},
+                                                  {"1 x 3", 4, 1, 2},
+                                                  {"2 x 2", 4, 2, 3},
+                                                  {"3 x 1", 4, 3, 4},
+                                                  {"2 x 3", 5, 2, 2}};
+  const Trained full = train(layouts()[0], "adamw", scratch / "full");
+  for (const std::string payload : {"hidden", "topk", "sample"}) {
+    const Trained alone = train(layouts()[0], "adamw", scratch / payload, payload);
+    ASSERT_EQ(alone.losses.size(), 20u) << payload;
+    if (payload == "hidden") {
+      EXPECT_LE(largest_relative(alone.losses, full.losses), 1e-6);
+    }
+    for (size_t i = 0; i < layouts_of_payload.size(); ++i) {
+      const Layout& layout = layouts_of_payload[i];
+      const Trained other =
+          train(layout, "adamw", scratch / (payload + std::to_string(i)), payload);
+      ASSERT_EQ(other.losses.size(), 20u) << payload << " " << layout.name;
+      const double curve = largest_relative(other.losses, alone.losses);
+      std::printf("  %-8s %-8s AdamW loss curve %.1e\n", payload.c_str(), layout.name.c_str(),
+                  curve);
+      EXPECT_LE(curve, 1e-4) << payload << " " << layout.name;
+    }
   }
 }
 

@@ -31,7 +31,8 @@ TEST(HeadLossTest, EqualsAutogradForEveryChunkSize) {
       at::Tensor head_gradient = at::ones_like(head);  // what is there is added to
       at::Tensor hidden_gradient;
       const LossSums sums =
-          head_loss(hidden, head, head_gradient, labels, teacher, config, hidden_gradient, chunk);
+          head_loss(hidden, head, head_gradient, labels, SoftTargets::of_logits(teacher), config,
+                    hidden_gradient, chunk);
       EXPECT_EQ(sums.tokens, ignore ? 33 : 37);
       EXPECT_NEAR(sums.kl, kl.item<double>(), 1e-9);
       EXPECT_NEAR(sums.ce, ce.item<double>(), 1e-9);
@@ -60,9 +61,10 @@ TEST(HeadLossTest, Bfloat16IsNearDouble) {
   const at::Tensor labels = at::randint(101, {64}, at::kLong);
   at::Tensor exact_head = at::zeros_like(head), exact_hidden, head_gradient = at::zeros({101, 32}),
              hidden_gradient;
-  head_loss(hidden, head, exact_head, labels, teacher, {0.5, 2.0}, exact_hidden);
+  head_loss(hidden, head, exact_head, labels, SoftTargets::of_logits(teacher), {0.5, 2.0},
+            exact_hidden);
   head_loss(hidden.to(at::kBFloat16), head.to(at::kFloat), head_gradient, labels,
-            teacher.to(at::kBFloat16), {0.5, 2.0}, hidden_gradient);
+            SoftTargets::of_logits(teacher.to(at::kBFloat16)), {0.5, 2.0}, hidden_gradient);
   const auto error = [](const at::Tensor& a, const at::Tensor& b) {
     return ((a.to(at::kDouble) - b).norm() / b.norm()).item<double>();
   };

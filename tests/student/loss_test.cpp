@@ -20,12 +20,12 @@ Block random_block(int64_t tokens, int64_t vocab, double scale) {
 
 LossSums value(const Block& block, const at::Tensor& student, const LossConfig& config) {
   at::Tensor scratch = student.clone();
-  return distillation_loss_(scratch, block.teacher, block.labels, config);
+  return distillation_loss_(scratch, SoftTargets::of_logits(block.teacher), block.labels, config);
 }
 
 at::Tensor gradient(const Block& block, const LossConfig& config) {
   at::Tensor logits = block.student.clone();
-  distillation_loss_(logits, block.teacher, block.labels, config);
+  distillation_loss_(logits, SoftTargets::of_logits(block.teacher), block.labels, config);
   return logits;
 }
 
@@ -118,8 +118,8 @@ TEST(LossTest, ExtremeLogitsStayFinite) {
   block.teacher[1].fill_(0.0);
   const LossConfig config{0.5, 2.0};
   at::Tensor logits = block.student.to(at::kFloat);
-  const LossSums sums =
-      distillation_loss_(logits, block.teacher.to(at::kFloat), block.labels, config);
+  const LossSums sums = distillation_loss_(
+      logits, SoftTargets::of_logits(block.teacher.to(at::kFloat)), block.labels, config);
   EXPECT_TRUE(std::isfinite(sums.loss));
   EXPECT_TRUE(at::isfinite(logits).all().item<bool>());
 }
