@@ -6,6 +6,7 @@
 
 #include "data/builtin_language.h"
 #include "data/mapped_file.h"
+#include "data/sentencepiece.h"
 #include "data/text_corpus.h"
 #include "data/token_file.h"
 #include "data/utf8.h"
@@ -25,9 +26,10 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
       text_parts(file.bytes(), config.fit_share, config.test_share);
   if (config.tokenizer != "bytes") {
     const size_t bad = find_invalid_utf8(file.bytes());
-    TORCH_CHECK_VALUE(bad == std::string_view::npos, "--data.text ", config.text, ": byte ", bad,
-                      " is not UTF-8, which SentencePiece needs; convert the file (iconv), or give "
-                      "--data.tokenizer bytes");
+    TORCH_CHECK_VALUE(
+        bad == std::string_view::npos, "--data.text ", config.text, ": byte ", bad,
+        " is not UTF-8, which this tokenizer needs; convert the file (iconv), or give "
+        "--data.tokenizer bytes");
   }
   std::unique_ptr<Tokenizer> tokenizer;
   std::string tokenizer_file;
@@ -39,11 +41,11 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
     if (may_write) train_sentencepiece(parts[0], config.planned_vocab(), tokenizer_file);
     tokenizer = open_sentencepiece(tokenizer_file, "data.tokenizer");
   } else {
-    tokenizer_file = config.tokenizer;
-    tokenizer = open_tokenizer(tokenizer_file, "data.tokenizer");
+    tokenizer = open_tokenizer(config.tokenizer, "data.tokenizer");
+    tokenizer_file = tokenizer->file();
     TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ",
                       config.vocab, ", but --data.tokenizer ", config.tokenizer, " has ",
-                      tokenizer->vocab(), " pieces; leave data.vocab out");
+                      tokenizer->vocab(), " tokens; leave data.vocab out");
   }
   std::vector<int32_t> ids;
   std::array<int64_t, 3> part_tokens{};
@@ -70,7 +72,8 @@ void DataConfig::add_options(po::options_description& options) {
   add("data.tokenizer",
       po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|FILE"),
       "for data.source = text: bytes, sentencepiece (trained on the training part, kept in the run "
-      "folder), or a SentencePiece .model");
+      "folder), a SentencePiece .model, a tokenizer.json of byte-level BPE, or the folder of a "
+      "Hugging Face model");
   add("data.vocab", po::value<int64_t>(&vocab)->default_value(vocab)->value_name("N"),
       "vocabulary to train (sentencepiece, 0: 1024), that the token file was made with, or of the "
       "built-in language (0: 256)");
@@ -102,7 +105,8 @@ void DataConfig::validate() const {
                     "--data.vocab is ", vocab, ": the built-in language has 16 to 65536 tokens");
   TORCH_CHECK_VALUE(
       !tokenizer.empty(),
-      "--data.tokenizer is empty: give bytes, sentencepiece, or a SentencePiece .model");
+      "--data.tokenizer is empty: give bytes, sentencepiece, a SentencePiece .model, a "
+      "tokenizer.json, or the folder of a Hugging Face model");
   for (const auto& [option, share] :
        {std::pair{"data.fit-share", fit_share}, std::pair{"data.test-share", test_share}}) {
     TORCH_CHECK_VALUE(share > 0 && share < 0.5, "--", option, " is ", share,

@@ -3,6 +3,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -34,7 +35,9 @@ nlohmann::json read_json_file(const std::string& path, int64_t max_bytes) {
   std::ifstream stream(path, std::ios::binary);
   TORCH_CHECK_VALUE(stream, path, ": cannot be opened: ", std::strerror(errno));
   std::string text;
-  text.resize(static_cast<size_t>(max_bytes) + 1);
+  const uintmax_t bytes = std::filesystem::file_size(path, failure);
+  const auto most = static_cast<uintmax_t>(max_bytes);
+  text.resize(static_cast<size_t>(failure ? most : std::min(bytes, most)) + 1);
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   TORCH_CHECK_VALUE(!stream.bad(), path, ": cannot be read: ", std::strerror(errno));
   text.resize(static_cast<size_t>(stream.gcount()));
