@@ -37,6 +37,12 @@ void AtomicFile::write(const void* data, size_t bytes) {
   }
 }
 
+void AtomicFile::overwrite(size_t at, const void* data, size_t bytes) {
+  const ssize_t written = ::pwrite(descriptor_, data, bytes, static_cast<off_t>(at));
+  TORCH_CHECK(written == static_cast<ssize_t>(bytes), "cannot write ", bytes, " bytes to ", path_,
+              ": ", written < 0 ? std::strerror(errno) : "the disk took fewer");
+}
+
 void AtomicFile::commit() {
   TORCH_CHECK(::fsync(descriptor_) == 0, "cannot sync ", path_, ": ", std::strerror(errno));
   const int closed = ::close(std::exchange(descriptor_, -1));

@@ -20,6 +20,10 @@ class AtomicFile {
   /// Appends. Throws c10::Error naming path, bytes and reason.
   void write(const void* data, size_t bytes);
 
+  /// Writes over what stands at `at` already: a header whose numbers are known at the end. Throws
+  /// c10::Error naming path, bytes and reason.
+  void overwrite(size_t at, const void* data, size_t bytes);
+
   /// Syncs, closes, renames to `path` and syncs the folder. Throws c10::Error naming path and
   /// reason.
   void commit();

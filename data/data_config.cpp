@@ -6,6 +6,7 @@
 
 #include "data/builtin_language.h"
 #include "data/mapped_file.h"
+#include "data/sentencepiece.h"
 #include "data/text_corpus.h"
 #include "data/token_file.h"
 #include "data/utf8.h"
@@ -26,9 +27,10 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
   const bool bytes = config.tokenizer == "bytes" || config.tokenizer == "auto";
   if (!bytes) {
     const size_t bad = find_invalid_utf8(file.bytes());
-    TORCH_CHECK_VALUE(bad == std::string_view::npos, "--data.text ", config.text, ": byte ", bad,
-                      " is not UTF-8, which SentencePiece needs; convert the file (iconv), or give "
-                      "--data.tokenizer bytes");
+    TORCH_CHECK_VALUE(
+        bad == std::string_view::npos, "--data.text ", config.text, ": byte ", bad,
+        " is not UTF-8, which this tokenizer needs; convert the file (iconv), or give "
+        "--data.tokenizer bytes");
   }
   std::unique_ptr<Tokenizer> tokenizer;
   std::string tokenizer_file;
@@ -41,11 +43,11 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
     if (may_write) train_sentencepiece(parts[0], config.planned_vocab(), tokenizer_file);
     tokenizer = open_sentencepiece(tokenizer_file, "data.tokenizer");
   } else {
-    tokenizer_file = config.tokenizer;
-    tokenizer = open_tokenizer(tokenizer_file, "data.tokenizer");
+    tokenizer = open_tokenizer(config.tokenizer, "data.tokenizer");
+    tokenizer_file = tokenizer->file();
     TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ",
                       config.vocab, ", but --data.tokenizer ", config.tokenizer, " has ",
-                      tokenizer->vocab(), " pieces; leave data.vocab out");
+                      tokenizer->vocab(), " tokens; leave data.vocab out");
   }
   std::vector<int32_t> ids;
   std::array<int64_t, 3> part_tokens{};
@@ -73,7 +75,7 @@ void DataConfig::add_options(po::options_description& options) {
       po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|PATH"),
       "for data.source = text: auto (that of the teacher's or model's folder, if it has one, else "
       "bytes), bytes, sentencepiece (trained on the training part, kept in the run folder), a "
-      "SentencePiece .model, or a model's folder");
+      "SentencePiece .model, a tokenizer.json of byte-level BPE, or a model's folder");
   add("data.vocab", po::value<int64_t>(&vocab)->default_value(vocab)->value_name("N"),
       "vocabulary to train (sentencepiece, 0: 1024), that the token file was made with, or of the "
       "built-in language (0: 256)");

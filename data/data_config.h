@@ -14,8 +14,9 @@ struct DataConfig {
   std::string source = "builtin";  ///< builtin, text or tokens
   std::string text;                ///< a UTF-8 or any other text file, for source = text
   std::string tokens;              ///< a token file, for source = tokens
-  std::string tokenizer = "auto";  ///< auto (the model's own, or bytes), bytes, sentencepiece
-                                   ///< (trained on the training part), or a file or folder
+  /// auto (the model's own, or bytes), bytes, sentencepiece (trained on the training part), a
+  /// SentencePiece .model, a tokenizer.json, or a Hugging Face folder
+  std::string tokenizer = "auto";
   int64_t vocab = 0;  ///< size to train (sentencepiece), of the token file, or of the built-in
                       ///< language; 0: the default
   uint64_t language_seed = 1;  ///< which built-in language; independent of run.seed

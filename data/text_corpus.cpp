@@ -45,14 +45,15 @@ std::array<std::string_view, 3> text_parts(std::string_view text, double fit_sha
 std::vector<int32_t> encode_text(const Tokenizer& tokenizer, std::string_view text) {
   constexpr size_t kPiece = 1 << 20;
   std::vector<int32_t> ids;
-  while (!text.empty()) {
-    size_t end = text.size() <= kPiece
-                     ? text.size()
-                     : text.rfind('\n', kPiece) + 1;  // npos + 1 is 0: no line ends
-    if (end == 0) end = next_character(text, kPiece);
-    const std::vector<int32_t> piece = tokenizer.encode(text.substr(0, end));
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = text.size() - begin <= kPiece
+                           ? text.size()
+                           : begin + tokenizer.next_cut(text.substr(begin), kPiece);
+    const std::string_view part = text.substr(begin, end - begin);
+    const std::vector<int32_t> piece =
+        begin == 0 ? tokenizer.encode(part) : tokenizer.encode_rest(part);
     ids.insert(ids.end(), piece.begin(), piece.end());
-    text.remove_prefix(end);
+    begin = end;
   }
   return ids;
 }

@@ -33,8 +33,8 @@ class TextCorpus : public TokenStream {
 std::array<std::string_view, 3> text_parts(std::string_view text, double fit_share,
                                            double test_share);
 
-/// Encodes a text of any size, in pieces that end with lines, or at least with characters (a
-/// tokenizer never sees more than a MiB at once).
+/// The ids of a text of any size, encoded in pieces of about a MiB where the tokenizer says that a
+/// cut changes nothing (and in one piece where it knows of no such place).
 std::vector<int32_t> encode_text(const Tokenizer& tokenizer, std::string_view text);
 
 }  // namespace temper

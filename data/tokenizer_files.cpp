@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "data/byte_alphabet.h"
 #include "data/mapped_file.h"
 
 namespace temper {
@@ -33,23 +34,6 @@ std::string content(const fs::path& path) {
   return std::string(file.bytes());
 }
 
-std::string utf8(unsigned code_point) {
-  if (code_point < 0x80) return {static_cast<char>(code_point)};
-  return {static_cast<char>(0xc0 | code_point >> 6), static_cast<char>(0x80 | (code_point & 0x3f))};
-}
-
-/// GPT-2's alphabet: bytes that can be printed stand for themselves, the others for the characters
-/// from U+0100 on, in order.
-std::array<std::string, 256> byte_alphabet() {
-  std::array<std::string, 256> alphabet;
-  unsigned next = 0x100;
-  for (unsigned byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad);
-    alphabet[byte] = utf8(printable ? byte : next++);
-  }
-  return alphabet;
-}
-
 std::string sentencepiece_config_json() {
   nlohmann::ordered_json json;
   json["tokenizer_class"] = "LlamaTokenizer";
@@ -75,8 +59,9 @@ std::string byte_config_json() {
 
 std::string byte_tokenizer_json() {
   nlohmann::ordered_json vocab;
-  const std::array<std::string, 256> alphabet = byte_alphabet();
-  for (int byte = 0; byte < 256; ++byte) vocab[alphabet[static_cast<size_t>(byte)]] = byte;
+  const ByteAlphabet alphabet;
+  for (int byte = 0; byte < 256; ++byte)
+    vocab[std::string(alphabet.spelling(static_cast<unsigned char>(byte)))] = byte;
   const nlohmann::ordered_json byte_level = {{"type", "ByteLevel"},
                                              {"add_prefix_space", false},
                                              {"trim_offsets", true},

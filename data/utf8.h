@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace temper {
@@ -15,5 +16,10 @@ size_t next_character(std::string_view text, size_t at);
 /// The offset of the first byte that is not well-formed UTF-8 (RFC 3629: no overlong forms, no
 /// surrogates), or npos.
 size_t find_invalid_utf8(std::string_view text);
+
+/// The text with U+FFFD in the place of each ill-formed sequence: of the longest beginning of a
+/// character, or of one byte, as Unicode recommends and Python (errors="replace") and Rust
+/// (from_utf8_lossy) do.
+std::string replace_invalid_utf8(std::string_view text);
 
 }  // namespace temper

@@ -24,6 +24,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_distill_command());
   commands.push_back(make_calibrate_command());
   commands.push_back(make_evaluate_command());
+  commands.push_back(make_tokenize_command());
   return commands;
 }
 

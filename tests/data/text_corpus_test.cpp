@@ -1,4 +1,5 @@
 // Texts by bytes and by SentencePiece, in one process with LibTorch (both carry protobuf).
+#include "data/sentencepiece.h"
 #include "data/text_corpus.h"
 
 #include <ATen/ATen.h>

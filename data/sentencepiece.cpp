@@ -1,0 +1,240 @@
+#include "data/sentencepiece.h"
+
+#include <c10/util/Exception.h>
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <fstream>
+
+#include "data/utf8.h"
+
+namespace temper {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// SentencePiece works line by line and takes no longer lines.
+constexpr size_t kLongestLine = 4096;
+
+/// What a model does to a text before it looks for pieces: fields of its normalizer_spec.
+struct Normalizer {
+  bool changes_characters = false;  // precompiled_charsmap: a table, or none
+  bool removes_spaces = true;       // remove_extra_whitespaces
+};
+
+/// A reader of protobuf's wire format, as far as it is needed to find two fields: the library keeps
+/// its own description of the model to itself.
+class WireReader {
+ public:
+  explicit WireReader(std::string_view bytes) : rest_(bytes) {}
+
+  /// The next field; a value that is a number in `number`, bytes in `bytes`. False at the end, and
+  /// where this is no protobuf.
+  bool next(uint64_t& field, uint64_t& number, std::string_view& bytes) {
+    uint64_t key = 0;
+    if (rest_.empty() || !varint(key)) return false;
+    field = key >> 3;
+    number = 0;
+    bytes = {};
+    switch (key & 7) {
+      case 0:
+        return varint(number);
+      case 1:
+        return take(8, bytes);
+      case 2:
+        return varint(number) && take(number, bytes);
+      case 5:
+        return take(4, bytes);
+      default:
+        return false;
+    }
+  }
+
+ private:
+  bool varint(uint64_t& value) {
+    value = 0;
+    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(rest_[0]);
+      rest_.remove_prefix(1);
+      value |= static_cast<uint64_t>(byte & 0x7F) << shift;
+      if (byte < 0x80) return true;
+    }
+    return false;
+  }
+  bool take(uint64_t size, std::string_view& bytes) {
+    if (size > rest_.size()) return false;
+    bytes = rest_.substr(0, size);
+    rest_.remove_prefix(size);
+    return true;
+  }
+
+  std::string_view rest_;
+};
+
+Normalizer read_normalizer(std::string_view model) {
+  constexpr uint64_t kNormalizerSpec = 3, kCharsMap = 2, kRemoveSpaces = 4;
+  Normalizer normalizer;
+  uint64_t field = 0, number = 0;
+  std::string_view bytes;
+  for (WireReader fields(model); fields.next(field, number, bytes);) {
+    if (field != kNormalizerSpec) continue;
+    for (WireReader spec(bytes); spec.next(field, number, bytes);) {
+      if (field == kCharsMap) normalizer.changes_characters = !bytes.empty();
+      if (field == kRemoveSpaces) normalizer.removes_spaces = number != 0;
+    }
+  }
+  return normalizer;
+}
+
+class SentencePiece : public Tokenizer {
+ public:
+  SentencePiece(const std::string& path, const std::string& option, std::string note)
+      : path_(path), note_(std::move(note)) {
+    const auto status = processor_.Load(path);
+    TORCH_CHECK_VALUE(status.ok(), "--", option, " ", path, ": this is no SentencePiece model (",
+                      status.ToString(), ")");
+    find_cuts();
+  }
+  int64_t vocab() const override { return processor_.GetPieceSize(); }
+  std::vector<int32_t> encode(std::string_view text) const override {
+    std::vector<int> ids;
+    const auto status = processor_.Encode({text.data(), text.size()}, &ids);
+    TORCH_CHECK(status.ok(), path_, ": ", status.ToString());
+    return {ids.begin(), ids.end()};
+  }
+  size_t next_cut(std::string_view text, size_t from) const override {
+    if (!may_be_cut_) return text.size();
+    for (size_t at = std::max<size_t>(from, 1); at < text.size(); ++at) {
+      at = text.find('\n', at - 1);
+      if (at == std::string_view::npos || ++at == text.size()) break;
+      if (!follows_line_feed_[static_cast<unsigned char>(text[at])]) return at;
+    }
+    return text.size();
+  }
+  std::vector<int32_t> encode_rest(std::string_view text) const override {
+    // With the line feed before it, so that the model puts no space of its own in between.
+    std::vector<int32_t> ids = encode(std::string("\n").append(text));
+    ids.erase(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(line_feed_ids_));
+    return ids;
+  }
+  std::string decode(const std::vector<int32_t>& ids) const override {
+    std::string text;
+    const auto status = processor_.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
+    TORCH_CHECK(status.ok(), path_, ": ", status.ToString());
+    return text;
+  }
+  std::string token(int32_t id) const override { return processor_.IdToPiece(id); }
+  std::vector<int32_t> prefix() const override {
+    return processor_.bos_id() < 0 ? std::vector<int32_t>{}
+                                   : std::vector<int32_t>{processor_.bos_id()};
+  }
+  std::optional<int32_t> end_of_document() const override {
+    return processor_.eos_id() < 0 ? std::nullopt : std::optional<int32_t>(processor_.eos_id());
+  }
+  std::string describe() const override {
+    return "SentencePiece " + path_ + (note_.empty() ? "" : " (" + note_ + ")");
+  }
+  std::string file() const override { return path_; }
+
+ private:
+  // A text may be cut after a line feed where no piece holds both it and what follows: pieces are
+  // found inside the two halves then, whichever way the model ranks them. This holds where the
+  // model leaves the characters and spaces as they are, and knows the line feed.
+  void find_cuts() {
+    const Normalizer normalizer = read_normalizer(processor_.serialized_model_proto());
+    const std::vector<int32_t> line_feed = encode("\n");
+    line_feed_ids_ = line_feed.size();
+    may_be_cut_ =
+        !normalizer.changes_characters && !normalizer.removes_spaces && !line_feed.empty() &&
+        std::find(line_feed.begin(), line_feed.end(), processor_.unk_id()) == line_feed.end();
+    for (int id = 0; id < processor_.GetPieceSize(); ++id) {
+      const std::string& piece = processor_.IdToPiece(id);
+      for (size_t at = piece.find('\n'); at + 1 < piece.size(); at = piece.find('\n', at + 1))
+        follows_line_feed_[static_cast<unsigned char>(piece[at + 1])] = true;
+    }
+    // A space is spelt with U+2581.
+    if (follows_line_feed_[0xE2]) follows_line_feed_[static_cast<unsigned char>(' ')] = true;
+  }
+
+  std::string path_;
+  std::string note_;
+  sentencepiece::SentencePieceProcessor processor_;
+  bool may_be_cut_ = false;
+  size_t line_feed_ids_ = 0;
+  std::array<bool, 256> follows_line_feed_{};
+};
+
+/// The text in lines that the trainer takes.
+class Lines : public sentencepiece::SentenceIterator {
+ public:
+  explicit Lines(std::string_view text) : rest_(text) { Next(); }
+  bool done() const override { return done_; }
+  void Next() override {
+    if (rest_.empty()) {
+      done_ = true;
+      return;
+    }
+    size_t end = std::min({rest_.find('\n'), rest_.size(), kLongestLine});
+    if (end == kLongestLine) end = next_character(rest_, end - 3);
+    line_ = rest_.substr(0, end);
+    rest_.remove_prefix(
+        std::min(rest_.size(), end < rest_.size() && rest_[end] == '\n' ? end + 1 : end));
+  }
+  const std::string& value() const override { return line_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  std::string_view rest_;
+  std::string line_;
+  bool done_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path, const std::string& option,
+                                              const std::string& note) {
+  std::error_code error;
+  TORCH_CHECK_VALUE(
+      fs::is_regular_file(path, error), "--", option, " ", path,
+      ": no such file; give bytes, sentencepiece, a SentencePiece .model, a tokenizer.json, or the "
+      "folder of a Hugging Face model");
+  return std::make_unique<SentencePiece>(path, option, note);
+}
+
+void train_sentencepiece(std::string_view text, int64_t vocab, const std::string& path) {
+  // 256 byte pieces, and unk, bos and eos; and some to spare for the text's own characters.
+  TORCH_CHECK_VALUE(vocab >= 260 && vocab <= 1'000'000, "--data.vocab is ", vocab,
+                    ": a SentencePiece vocabulary holds 256 bytes and 3 special pieces besides its "
+                    "own; give 260 to 1000000");
+  Lines lines(text);
+  std::string model;
+  const auto status =
+      sentencepiece::SentencePieceTrainer::Train({{"model_type", "bpe"},
+                                                  {"vocab_size", std::to_string(vocab)},
+                                                  {"byte_fallback", "true"},
+                                                  {"character_coverage", "0.9999"},
+                                                  {"normalization_rule_name", "identity"},
+                                                  {"add_dummy_prefix", "false"},
+                                                  {"remove_extra_whitespaces", "false"},
+                                                  {"allow_whitespace_only_pieces", "true"},
+                                                  {"hard_vocab_limit", "true"},
+                                                  {"num_threads", "1"},
+                                                  {"minloglevel", "2"}},
+                                                 &lines, &model);
+  TORCH_CHECK_VALUE(status.ok(), "--data.vocab ", vocab,
+                    ": SentencePiece cannot make a vocabulary of this size from the text (",
+                    status.ToString(), ")");
+  const std::string temporary = path + ".tmp";
+  std::ofstream file(temporary, std::ios::binary);
+  file << model;
+  file.close();
+  std::error_code error;
+  if (file) fs::rename(temporary, path, error);
+  TORCH_CHECK(file && !error, "cannot write ", path, " (", model.size(), " bytes)");
+}
+
+}  // namespace temper
