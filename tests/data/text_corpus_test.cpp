@@ -45,7 +45,7 @@ TEST_F(TextCorpusTest, BytesAreIds) {
   config.text = write("a.txt", sample());
   const std::unique_ptr<Corpus> corpus = open_corpus(config, dir_, true);
   EXPECT_EQ(corpus->vocab(), 256);
-  EXPECT_EQ(corpus->tokenizer_file(), "");
+  EXPECT_EQ(corpus->tokenizer_file(), "bytes");
   const Batch first = corpus->read(Part::kTest, 0, 0, 1, 30);
   const std::string text = sample();
   const size_t begin = text.size() - static_cast<size_t>(static_cast<double>(text.size()) * 0.05);
