@@ -70,7 +70,8 @@ void DataConfig::add_options(po::options_description& options) {
   add("data.text", po::value<std::string>(&text)->default_value(text)->value_name("FILE"),
       "text file, for data.source = text");
   add("data.tokens", po::value<std::string>(&tokens)->default_value(tokens)->value_name("FILE"),
-      "file of token ids, for data.source = tokens: NumPy .npy (one dimension) or llm.c .bin");
+      "file of token ids, for data.source = tokens: NumPy .npy (one dimension), llm.c .bin, or "
+      "Megatron .bin with its .idx");
   add("data.tokenizer",
       po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|PATH"),
       "for data.source = text: auto (that of the teacher's or model's folder, if it has one, else "

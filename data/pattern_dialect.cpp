@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "data/unicode_additions.h"
+
 namespace temper {
 
 namespace {
@@ -15,7 +17,6 @@ constexpr std::string_view kSpecial = "\\^$.[]|()?*+{}-&/#~";
 constexpr std::string_view kSpaces =
     "\\x09-\\x0D\\x20\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}"
     "\\x{205F}\\x{3000}";
-constexpr std::string_view kWordCharacters = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}";
 constexpr std::string_view kHexDigits = "0-9a-fA-F";
 
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -115,32 +116,26 @@ class Translation {
     ++at_;
     if (at_ == pattern_.size()) refuse("a lone backslash");
     const char c = pattern_[at_++];
-    const auto set = [&](std::string_view members, bool negated) {
-      if (in_class && negated) refuse(std::string("\\") + c + " inside a class");
-      if (in_class) {
-        out_ += members;
-      } else {
-        out_.append(negated ? "[^" : "[").append(members).append("]");
-      }
-      return false;
-    };
     switch (c) {
       case 's':
       case 'S':
-        return set(kSpaces, c == 'S');
+        if (in_class && c == 'S') break;
+        return set(kSpaces, c == 'S', in_class);
       case 'w':
       case 'W':
-        return set(kWordCharacters, c == 'W');
+        if (in_class && c == 'W') break;
+        return set(word_characters(), c == 'W', in_class);
       case 'h':
       case 'H':
-        return set(kHexDigits, c == 'H');
+        if (in_class && c == 'H') break;
+        return set(kHexDigits, c == 'H', in_class);
       case 'd':
       case 'D':
-        out_ += c == 'd' ? "\\p{Nd}" : "\\P{Nd}";
-        return false;
+        if (in_class && c == 'D') break;
+        return set("\\p{Nd}" + unicode_additions("Nd"), c == 'D', in_class);
       case 'p':
       case 'P':
-        return property(c);
+        return property(c, in_class);
       case 'n':
       case 'r':
       case 't':
@@ -166,10 +161,28 @@ class Translation {
         out_ += c;
         return true;
     }
-    refuse(std::string("\\") + c);
+    refuse(std::string("\\") + c + (in_class ? " inside a class" : ""));
   }
 
-  bool property(char sign) {
+  // Writes a set of characters; it is nothing that may end a range. Inside a class a negated set
+  // is only written where nothing was added to it.
+  bool set(std::string_view members, bool negated, bool in_class) {
+    if (in_class) {
+      out_ += members;
+    } else {
+      out_.append(negated ? "[^" : "[").append(members).append("]");
+    }
+    return false;
+  }
+
+  static std::string word_characters() {
+    std::string members;
+    for (const char* category : {"L", "M", "Nd", "Pc"})
+      members += std::string("\\p{") + category + "}" + unicode_additions(category);
+    return members;
+  }
+
+  bool property(char sign, bool in_class) {
     const size_t close = pattern_.find('}', at_);
     if (here() != '{' || close == std::string_view::npos) refuse("\\p without braces");
     std::string name(pattern_.substr(at_ + 1, close - at_ - 1));
@@ -182,10 +195,14 @@ class Translation {
       return is_letter(c) || c == '_';
     });
     if (!plain) refuse("the property " + name);
-    // One letter or two are a general category; others a script, as such and not by its extensions.
-    out_ += std::string(negated ? "\\P{" : "\\p{") + (name.size() > 2 ? "sc:" : "") + name + "}";
     at_ = close + 1;
-    return false;
+    if (name.size() > 2) {  // a script, as such and not by its extensions
+      out_ += std::string(negated ? "\\P{" : "\\p{") + "sc:" + name + "}";
+      return false;
+    }
+    const std::string added = unicode_additions(name);
+    if (in_class && negated && !added.empty()) refuse("\\P{" + name + "} inside a class");
+    return set((negated && in_class ? "\\P{" : "\\p{") + name + "}" + added, negated, in_class);
   }
 
   bool code_point(char sign) {

@@ -153,8 +153,9 @@ class SentencePiece : public Tokenizer {
         std::find(line_feed.begin(), line_feed.end(), processor_.unk_id()) == line_feed.end();
     for (int id = 0; id < processor_.GetPieceSize(); ++id) {
       const std::string& piece = processor_.IdToPiece(id);
-      for (size_t at = piece.find('\n'); at + 1 < piece.size(); at = piece.find('\n', at + 1))
-        follows_line_feed_[static_cast<unsigned char>(piece[at + 1])] = true;
+      for (size_t at = 1; at < piece.size(); ++at) {
+        if (piece[at - 1] == '\n') follows_line_feed_[static_cast<unsigned char>(piece[at])] = true;
+      }
     }
     // A space is spelt with U+2581.
     if (follows_line_feed_[0xE2]) follows_line_feed_[static_cast<unsigned char>(' ')] = true;

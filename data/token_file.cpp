@@ -4,16 +4,19 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <regex>
 
 #include "data/fingerprint.h"
+#include "data/megatron_index.h"
+#include "data/token_file_layout.h"
 
 namespace temper {
 
+namespace fs = std::filesystem;
+
 namespace {
 
-constexpr int32_t kLlmcMagic = 20240520;
-constexpr size_t kLlmcHeader = 1024;
 constexpr size_t kNpyHeaderLimit = 1 << 16;
 
 template <typename T>
@@ -32,18 +35,17 @@ void widen(const char* from, int64_t count, int64_t* out) {
   }
 }
 
-/// llm.c: 256 int32, of which the first three are magic, version and the number of tokens; then
-/// uint16.
-TokenFile::Layout llmc(std::string_view bytes, const std::string& path) {
+TokenFile::Layout llmc(std::string_view bytes, const std::string& path, const LlmcKind& kind) {
   TORCH_CHECK_VALUE(bytes.size() >= kLlmcHeader, "--data.tokens ", path,
                     ": truncated inside the header of llm.c's format");
   const auto version = load<int32_t>(bytes, 4), count = load<int32_t>(bytes, 8);
-  TORCH_CHECK_VALUE(version == 1, "--data.tokens ", path, ": version ", version,
-                    " of llm.c's format; temper reads version 1");
-  const auto held = static_cast<int64_t>((bytes.size() - kLlmcHeader) / 2);
+  TORCH_CHECK_VALUE(version == kind.version, "--data.tokens ", path, ": version ", version,
+                    " of llm.c's format; temper reads version ", kind.version);
+  const auto held =
+      static_cast<int64_t>((bytes.size() - kLlmcHeader) / static_cast<size_t>(kind.id_bytes));
   TORCH_CHECK_VALUE(count > 0 && count <= held, "--data.tokens ", path,
                     ": truncated: the header says ", count, " tokens, the file holds ", held);
-  return {"llm.c", kLlmcHeader, count, 2, false};
+  return {"llm.c u" + std::to_string(kind.id_bytes), kLlmcHeader, count, kind.id_bytes, false};
 }
 
 /// NumPy: magic, version, length of a header that is a Python dictionary, padded; then the array.
@@ -86,22 +88,51 @@ TokenFile::Layout npy(std::string_view bytes, const std::string& path) {
 
 }  // namespace
 
-TokenFile::Layout TokenFile::recognise(std::string_view bytes, const std::string& path) {
-  if (bytes.substr(0, 6) == std::string_view("\x93NUMPY", 6)) return npy(bytes, path);
-  if (bytes.size() >= 4 && load<int32_t>(bytes, 0) == kLlmcMagic) return llmc(bytes, path);
-  TORCH_CHECK_VALUE(
-      false, "--data.tokens ", path,
-      ": neither NumPy's .npy nor llm.c's .bin by its first bytes; write one with numpy.save");
+std::optional<TokenFile::Layout> TokenFile::recognise(std::string_view bytes,
+                                                      const std::string& path) {
+  if (bytes.starts_with(kNpyMagic)) return npy(bytes, path);
+  for (const LlmcKind& kind : {kLlmcShort, kLlmcLong}) {
+    if (bytes.size() >= 4 && load<int32_t>(bytes, 0) == kind.magic) return llmc(bytes, path, kind);
+  }
+  return std::nullopt;
 }
 
 std::unique_ptr<TokenFile> TokenFile::open(const std::string& path, int64_t vocab, double fit_share,
                                            double test_share) {
-  MappedFile file(path, "data.tokens");
-  const Layout layout = recognise(file.bytes(), path);
-  std::unique_ptr<TokenFile> tokens(
-      new TokenFile(std::move(file), layout, path, vocab, fit_share, test_share));
-  tokens->check_ids();
-  return tokens;
+  const auto make = [&](MappedFile file, Layout layout) {
+    std::unique_ptr<TokenFile> tokens(
+        new TokenFile(std::move(file), std::move(layout), path, vocab, fit_share, test_share));
+    tokens->check_ids();
+    return tokens;
+  };
+  std::error_code error;
+  const bool is_file = fs::exists(path, error) && !fs::is_directory(path, error);
+  const bool is_index = fs::path(path).extension() == ".idx";
+  if (is_file && !is_index) {
+    MappedFile file(path, "data.tokens");
+    if (std::optional<Layout> layout = recognise(file.bytes(), path))
+      return make(std::move(file), std::move(*layout));
+  }
+  // Megatron's: the .bin, the .idx, or what both names begin with.
+  const fs::path stem = fs::path(path).extension() == ".bin" || is_index
+                            ? fs::path(path).replace_extension()
+                            : fs::path(path);
+  const std::string index = stem.string() + ".idx", bin = stem.string() + ".bin";
+  const bool has_index = fs::is_regular_file(index, error);
+  if (!is_file && !has_index) MappedFile(path, "data.tokens");  // says why there is nothing
+  TORCH_CHECK_VALUE(has_index, "--data.tokens ", path,
+                    ": neither NumPy's .npy nor llm.c's .bin by its first bytes, and there is no ",
+                    index,
+                    " that would make it Megatron's; ids without a header are converted with "
+                    "numpy.save('ids.npy', numpy.fromfile('",
+                    path, "', 'uint16'))");
+  MappedFile file(bin, "data.tokens");
+  const MegatronIndex found = read_megatron_index(index, file.bytes().size(), "data.tokens");
+  Layout layout{std::string("Megatron ") + (found.is_signed ? "i" : "u") +
+                    std::to_string(found.id_bytes) + ", " + std::to_string(found.documents) +
+                    " documents",
+                0, found.tokens, found.id_bytes, found.is_signed};
+  return make(std::move(file), std::move(layout));
 }
 
 TokenFile::TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab,
@@ -116,9 +147,10 @@ void TokenFile::copy(int64_t begin, int64_t count, int64_t* out) const {
       file_.bytes().data() + layout_.begin + static_cast<size_t>(begin * layout_.id_bytes);
   switch (layout_.id_bytes) {
     case 1:
-      return widen<uint8_t>(from, count, out);
+      return layout_.is_signed ? widen<int8_t>(from, count, out) : widen<uint8_t>(from, count, out);
     case 2:
-      return widen<uint16_t>(from, count, out);
+      return layout_.is_signed ? widen<int16_t>(from, count, out)
+                               : widen<uint16_t>(from, count, out);
     case 4:
       return layout_.is_signed ? widen<int32_t>(from, count, out)
                                : widen<uint32_t>(from, count, out);

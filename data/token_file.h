@@ -1,6 +1,9 @@
 // A file of token ids that somebody made already, memory-mapped: NumPy's .npy (one dimension; u1,
-// u2, u4, i4 or i8) or llm.c's .bin. The format is recognised by its first bytes, not by its name.
+// u2, u4, i4 or i8), llm.c's .bin (GPT-2's and Llama 3's), or Megatron's .bin with its .idx. The
+// format is recognised by the first bytes of the file or of its index, not by a name.
 #pragma once
+
+#include <optional>
 
 #include "data/mapped_file.h"
 #include "data/token_stream.h"
@@ -9,8 +12,9 @@ namespace temper {
 
 class TokenFile : public TokenStream {
  public:
-  /// Checks every id once (a pass over the file, at memory speed). Throws c10::ValueError naming
-  /// the file, and the position and value of an id outside [0, vocab).
+  /// Checks every id once (a pass over the file, at memory speed). `path` of Megatron's files may
+  /// be the .bin, the .idx, or what both names begin with. Throws c10::ValueError naming the file,
+  /// and the position and value of an id outside [0, vocab).
   static std::unique_ptr<TokenFile> open(const std::string& path, int64_t vocab, double fit_share,
                                          double test_share);
 
@@ -25,8 +29,9 @@ class TokenFile : public TokenStream {
     int id_bytes = 2;
     bool is_signed = false;
   };
-  /// Recognises the format. Throws c10::ValueError naming the file and what is wrong with it.
-  static Layout recognise(std::string_view bytes, const std::string& path);
+  /// Recognises a format that needs no other file. Throws c10::ValueError naming the file and what
+  /// is wrong with it.
+  static std::optional<Layout> recognise(std::string_view bytes, const std::string& path);
 
  protected:
   void copy(int64_t begin, int64_t count, int64_t* out) const override;
