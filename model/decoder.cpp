@@ -18,48 +18,60 @@ struct Decoder::Pass {
 };
 
 Decoder::Decoder(const Transformer& model, at::ScalarType compute)
-    : model_(model), compute_(compute) {
+    : config_(model.config()),
+      plan_(model.plan()),
+      rotary_(model.rotary()),
+      device_(model.flat_weights().device()),
+      compute_(compute),
+      weights_(model.parameters().size()),
+      matrices_(model.parameters().size()) {
   TORCH_CHECK_VALUE(compute == at::kFloat || compute == at::kDouble || compute == at::kBFloat16,
                     "the model does not compute in ", c10::toString(compute),
                     "; choose float32, float64 or bfloat16");
   const at::NoGradGuard no_grad;
-  for (const Parameter& parameter : model.parameters()) {
-    weights_.push_back(parameter.value.detach().to(compute));  // (shape of the parameter)
-  }
-  const ParameterPlan& plan = model.plan();
-  const auto widen = [&](int index) {
-    if (index < 0) return;
-    const auto i = static_cast<size_t>(index);
-    weights_[i] = model.parameters()[i].value.detach().to(at::toOpMathType(compute));  // (C) or (D)
+  const auto value = [&](int index, at::ScalarType dtype) {
+    return index < 0 ? at::Tensor()
+                     : model.parameters()[static_cast<size_t>(index)].value.detach().to(
+                           dtype);  // (shape of the parameter)
   };
-  for (const LayerPlan& layer : plan.layers) {
-    for (const int index : {layer.norm1, layer.norm1_bias, layer.norm2, layer.norm2_bias,
-                            layer.query_norm, layer.key_norm}) {
-      widen(index);
+  const auto keep = [&](std::initializer_list<int> indices, at::ScalarType dtype) {
+    for (const int index : indices) {
+      if (index >= 0) weights_[static_cast<size_t>(index)] = value(index, dtype);
     }
+  };
+  const auto pack = [&](int index, int bias) {
+    matrices_[static_cast<size_t>(index)] = {value(index, compute), value(bias, compute)};
+  };
+  const at::ScalarType wide = at::toOpMathType(compute);
+  keep({plan_.embedding, plan_.positions}, compute);
+  for (const LayerPlan& layer : plan_.layers) {
+    keep({layer.norm1, layer.norm1_bias, layer.norm2, layer.norm2_bias, layer.query_norm,
+          layer.key_norm},
+         wide);
+    pack(layer.qkv, layer.qkv_bias);
+    pack(layer.out, layer.out_bias);
+    pack(layer.up, layer.up_bias);
+    pack(layer.down, layer.down_bias);
   }
-  widen(plan.final_norm);
-  widen(plan.final_norm_bias);
+  keep({plan_.final_norm, plan_.final_norm_bias}, wide);
+  pack(plan_.head, -1);
 }
 
 const at::Tensor& Decoder::weight(int index) const {
-  return index < 0 ? none_ : weights_[static_cast<size_t>(index)];
+  static const at::Tensor none;
+  return index < 0 ? none : weights_[static_cast<size_t>(index)];
 }
 
 KvCache Decoder::make_cache(std::vector<int64_t> padding, int64_t capacity) const {
   return {config(), std::move(padding), capacity, compute_, device()};
 }
 
-at::Tensor Decoder::linear(const at::Tensor& input, int matrix, int bias) const {
-  return at::linear(input, weight(matrix), weight(bias));  // (N, out)
-}
-
 at::Tensor Decoder::block(size_t layer, const at::Tensor& x, const at::Tensor& normed,
                           const Pass& pass, KvCache& cache, at::Tensor* sum) const {
-  const LayerPlan& plan = model_.plan().layers[layer];
+  const LayerPlan& plan = plan_.layers[layer];
   const HeadShape& shape = pass.shape;
   const auto number = static_cast<int64_t>(layer);
-  const at::Tensor qkv = linear(normed, plan.qkv, plan.qkv_bias);  // (N, (H + 2·kv_heads)·D)
+  const at::Tensor qkv = matrix(plan.qkv)(normed);  // (N, (H + 2·kv_heads)·D)
   const AttentionInput in = split_heads(qkv, shape, pass.angles, weight(plan.query_norm),
                                         weight(plan.key_norm), /*repeat=*/false);
   cache.keys(number, pass.past).copy_(in.key);      // (B, kv_heads, S, D)
@@ -70,14 +82,14 @@ at::Tensor Decoder::block(size_t layer, const at::Tensor& x, const at::Tensor& n
       in.query, cache.keys(number), cache.values(number), mask, /*dropout_p=*/0.0, pass.causal,
       /*scale=*/std::nullopt, /*enable_gqa=*/shape.heads != shape.kv_heads);  // (B, H, S, D)
   const at::Tensor rows = mixed.transpose(1, 2).reshape({x.size(0), -1});     // (N, H·D)
-  const at::Tensor attention = linear(rows, plan.out, plan.out_bias);         // (N, C)
+  const at::Tensor attention = matrix(plan.out)(rows);                        // (N, C)
 
   const AddedNorm middle =
       add_norm(x, attention, weight(plan.norm2), weight(plan.norm2_bias), config().norm_eps);
-  *sum = middle.sum;                                                   // (N, C)
-  const at::Tensor up = linear(middle.normed, plan.up, plan.up_bias);  // (N, F), or (N, 2F) gated
+  *sum = middle.sum;                                     // (N, C)
+  const at::Tensor up = matrix(plan.up)(middle.normed);  // (N, F), or (N, 2F) gated
   const at::Tensor active = config().gpt2() ? at::gelu(up, "tanh") : swiglu(up);  // (N, F)
-  return linear(active, plan.down, plan.down_bias);                               // (N, C)
+  return matrix(plan.down)(active);                                               // (N, C)
 }
 
 at::Tensor Decoder::hidden(const at::Tensor& given, KvCache& cache) const {
@@ -119,13 +131,13 @@ at::Tensor Decoder::hidden(const at::Tensor& given, KvCache& cache) const {
   }
   places = places.to(device());  // (B, S) or (1, S)
 
-  at::Tensor x = at::embedding(weight(model_.plan().embedding), tokens);  // (B, S, C)
-  if (model_.plan().positions >= 0) {
-    x = x + at::embedding(weight(model_.plan().positions), places);  // (B, S, C)
+  at::Tensor x = at::embedding(weight(plan_.embedding), tokens);  // (B, S, C)
+  if (plan_.positions >= 0) {
+    x = x + at::embedding(weight(plan_.positions), places);  // (B, S, C)
   }
-  if (model_.rotary()) {
+  if (rotary_) {
     const RotaryTable::Angles all =
-        model_.rotary()->angles(longest, at::toOpMathType(compute_), device());  // (T, D/2)
+        rotary_->angles(longest, at::toOpMathType(compute_), device());  // (T, D/2)
     pass.angles = cache.padded() ? RotaryTable::Angles{at::embedding(all.cos, places),
                                                        at::embedding(all.sin, places)}
                                  : RotaryTable::Angles{all.cos.narrow(0, pass.past, positions),
@@ -133,22 +145,22 @@ at::Tensor Decoder::hidden(const at::Tensor& given, KvCache& cache) const {
   }
   x = x.view({sequences * positions, shape.width});  // (N, C)
   at::Tensor delta;
-  for (size_t layer = 0; layer < model_.plan().layers.size(); ++layer) {
-    const LayerPlan& plan = model_.plan().layers[layer];
+  for (size_t layer = 0; layer < plan_.layers.size(); ++layer) {
+    const LayerPlan& plan = plan_.layers[layer];
     const AddedNorm start =
         add_norm(x, delta, weight(plan.norm1), weight(plan.norm1_bias), shape.norm_eps);  // (N, C)
     delta = block(layer, start.sum, start.normed, pass, cache, &x);                       // (N, C)
   }
-  const AddedNorm end = add_norm(x, delta, weight(model_.plan().final_norm),
-                                 weight(model_.plan().final_norm_bias), shape.norm_eps);
+  const AddedNorm end =
+      add_norm(x, delta, weight(plan_.final_norm), weight(plan_.final_norm_bias), shape.norm_eps);
   return end.normed.view({sequences, positions, shape.width});  // (B, S, C)
 }
 
 at::Tensor Decoder::next_logits(const at::Tensor& tokens, KvCache& cache) const {
   const c10::InferenceMode inference;
-  const at::Tensor states = hidden(tokens, cache);                      // (B, S, C)
-  const at::Tensor last = states.select(1, states.size(1) - 1);         // (B, C)
-  return linear(last, model_.plan().head, /*bias=*/-1).to(at::kFloat);  // (B, V)
+  const at::Tensor states = hidden(tokens, cache);               // (B, S, C)
+  const at::Tensor last = states.select(1, states.size(1) - 1);  // (B, C)
+  return matrix(plan_.head)(last).to(at::kFloat);                // (B, V)
 }
 
 }  // namespace temper

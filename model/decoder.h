@@ -5,21 +5,23 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "model/kv_cache.h"
+#include "model/packed_linear.h"
 #include "model/transformer.h"
 
 namespace temper {
 
 class Decoder {
  public:
-  /// `compute`: float32, float64 or bfloat16. Shares the model's weights where they have this type
-  /// already, else copies them. The model must outlive the decoder.
+  /// `compute`: float32, float64 or bfloat16. Copies the model's matrices, packed, so that the
+  /// model may go afterwards; the embedding is shared where it has this type already.
   Decoder(const Transformer& model, at::ScalarType compute);
 
-  const TransformerConfig& config() const { return model_.config(); }
-  at::Device device() const { return model_.flat_weights().device(); }
+  const TransformerConfig& config() const { return config_; }
+  at::Device device() const { return device_; }
 
   /// An empty cache for rows whose first padding[b] tokens are padding.
   KvCache make_cache(std::vector<int64_t> padding, int64_t capacity) const;
@@ -37,14 +39,17 @@ class Decoder {
   struct Pass;
   at::Tensor block(size_t layer, const at::Tensor& x, const at::Tensor& normed, const Pass& pass,
                    KvCache& cache, at::Tensor* sum) const;
-  at::Tensor linear(const at::Tensor& input, int matrix, int bias) const;
   const at::Tensor& weight(int index) const;
+  const PackedLinear& matrix(int index) const { return matrices_[static_cast<size_t>(index)]; }
 
-  const Transformer& model_;
-  at::ScalarType compute_;
-  std::vector<at::Tensor> weights_;  // as model_.parameters(): matrices and biases in compute_,
-                                     // norms in at least float32
-  at::Tensor none_;
+  const TransformerConfig config_;
+  const ParameterPlan plan_;
+  const std::shared_ptr<RotaryTable> rotary_;  // none for GPT-2
+  const at::Device device_;
+  const at::ScalarType compute_;
+  // Both as the model's parameters, each filled where it is needed. Norms are in at least float32.
+  std::vector<at::Tensor> weights_;
+  std::vector<PackedLinear> matrices_;
 };
 
 }  // namespace temper

@@ -117,7 +117,7 @@ TEST_P(GenerationTest, DrawsDependOnSeedPromptAndStepOnly) {
 }
 
 TEST_P(GenerationTest, TheCallerMayStopAText) {
-  Decoding decoding = decoding_of({});
+  Decoding decoding = decoding_of(json::object());
   decoding.eos_token_id = {};
   const std::vector<Continuation> whole = all(decoding);
   std::vector<size_t> calls(20, 0);
@@ -132,7 +132,7 @@ TEST_P(GenerationTest, TheCallerMayStopAText) {
 }
 
 TEST_P(GenerationTest, LengthsAndPositions) {
-  Decoding decoding = decoding_of({});
+  Decoding decoding = decoding_of(json::object());
   decoding.eos_token_id = {};
   decoding.max_new_tokens = 1000;  // more than the model has positions
   for (const Continuation& text : generate(decoder_, {{{1, 2, 3}, {4}}, 0, 1}, decoding)) {
