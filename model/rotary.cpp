@@ -53,7 +53,7 @@ RotaryTable::Angles RotaryTable::angles(int64_t seq, at::ScalarType dtype, at::D
 
 AttentionInput split_heads(const at::Tensor& qkv, const HeadShape& shape,
                            const RotaryTable::Angles& angles, const at::Tensor& query_norm,
-                           const at::Tensor& key_norm) {
+                           const at::Tensor& key_norm, bool repeat) {
   TORCH_INTERNAL_ASSERT(qkv.size(0) == shape.sequences * shape.positions);
   TORCH_INTERNAL_ASSERT(qkv.size(1) == (shape.heads + 2 * shape.kv_heads) * shape.head_width);
   const int64_t half = shape.head_width / 2;
@@ -62,8 +62,12 @@ AttentionInput split_heads(const at::Tensor& qkv, const HeadShape& shape,
       qkv.view({shape.sequences, shape.positions, -1, shape.head_width});  // (B, S, H + 2·kv, D)
   const std::vector<at::Tensor> parts =
       heads.split_with_sizes({shape.heads, shape.kv_heads, shape.kv_heads}, 2);
-  const at::Tensor cos = angles.cos.unsqueeze(1);  // (S, 1, D/2)
-  const at::Tensor sin = angles.sin.unsqueeze(1);  // (S, 1, D/2)
+  if (!angles.cos.defined()) {
+    TORCH_INTERNAL_ASSERT(!query_norm.defined() && (!repeat || group == 1));
+    return {parts[0].transpose(1, 2), parts[1].transpose(1, 2), parts[2].transpose(1, 2)};
+  }
+  const at::Tensor cos = angles.cos.unsqueeze(-2);  // (S, 1, D/2) or (B, S, 1, D/2)
+  const at::Tensor sin = angles.sin.unsqueeze(-2);  // (S, 1, D/2) or (B, S, 1, D/2)
   const auto normed_and_turned = [&](const at::Tensor& part, const at::Tensor& weight) {
     at::Tensor wide = part.to(cos.scalar_type());  // (B, S, h, D)
     if (weight.defined()) {
@@ -77,7 +81,7 @@ AttentionInput split_heads(const at::Tensor& qkv, const HeadShape& shape,
         .to(qkv.scalar_type());  // (B, S, h, D)
   };
   const auto repeated = [&](const at::Tensor& part) {
-    return group == 1 ? part : part.repeat_interleave(group, 2);  // (B, S, H, D)
+    return group == 1 || !repeat ? part : part.repeat_interleave(group, 2);  // (B, S, H, D)
   };
   return {normed_and_turned(parts[0], query_norm).transpose(1, 2),
           repeated(normed_and_turned(parts[1], key_norm)).transpose(1, 2),

@@ -18,8 +18,8 @@ class RotaryTable {
   RotaryTable(int64_t positions, int64_t head_width, double theta, const RopeScaling& scaling = {});
 
   struct Angles {
-    at::Tensor cos;  // (S, D/2)
-    at::Tensor sin;  // (S, D/2)
+    at::Tensor cos;  // (S, D/2), or (B, S, D/2) where rows have positions of their own
+    at::Tensor sin;  // as cos
   };
 
   /// For the first `seq` positions, in `dtype` (float32, computed as `transformers` computes it, or
@@ -45,14 +45,16 @@ struct HeadShape {
 };
 
 struct AttentionInput {
-  at::Tensor query, key, value;  // (B, H, S, D) each
+  at::Tensor query;       // (B, H, S, D)
+  at::Tensor key, value;  // (B, H, S, D), or (B, kv_heads, S, D) unrepeated
 };
 
 /// qkv (N, (H + 2·kv_heads)·D) -> queries, keys and values; the pairs that RoPE turns are (i, i +
-/// D/2), Hugging Face's "rotate half". query_norm and key_norm (D) in at least float32, or
-/// undefined: no norm. Keys and values are repeated to H heads.
+/// D/2), Hugging Face's "rotate half"; undefined angles turn nothing. query_norm and key_norm (D)
+/// in at least float32, or undefined: no norm. With `repeat`, keys and values are repeated to H
+/// heads.
 AttentionInput split_heads(const at::Tensor& qkv, const HeadShape& shape,
                            const RotaryTable::Angles& angles, const at::Tensor& query_norm,
-                           const at::Tensor& key_norm);
+                           const at::Tensor& key_norm, bool repeat = true);
 
 }  // namespace temper

@@ -53,6 +53,11 @@ class Transformer {
   /// The head's weight, (V, C): the embedding itself where it is tied.
   const at::Tensor& head() const;
 
+  /// Where each layer finds its weights among parameters().
+  const ParameterPlan& plan() const { return plan_; }
+  /// The angles of RoPE; null for GPT-2.
+  const std::shared_ptr<RotaryTable>& rotary() const { return rotary_; }
+
   const std::vector<Parameter>& parameters() const { return parameters_; }
   /// Every parameter begins at a multiple of 64 bytes; the gaps are zero and stay so.
   const at::Tensor& flat_weights() const { return flat_weights_; }  // (P)
