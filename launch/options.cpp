@@ -164,8 +164,12 @@ std::string resolved_ini(const std::string& command, const std::vector<std::stri
   for (const std::string& section : sections) {
     ini << "\n[" << section << "]\n";
     for (const std::string& name : names_of(own)) {
-      if (name.rfind(section + ".", 0) == 0)
-        ini << name.substr(section.size() + 1) << " = " << text_of(values[name].value()) << '\n';
+      if (name.rfind(section + ".", 0) != 0) continue;
+      const boost::any& value = values[name].value();
+      if (value.empty()) continue;  // no default, and not given
+      const auto* many = boost::any_cast<std::vector<std::string>>(&value);
+      for (const std::string& text : many ? *many : std::vector<std::string>{text_of(value)})
+        ini << name.substr(section.size() + 1) << " = " << text << '\n';
     }
   }
   return ini.str();

@@ -25,6 +25,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_calibrate_command());
   commands.push_back(make_evaluate_command());
   commands.push_back(make_tokenize_command());
+  commands.push_back(make_generate_command());
   return commands;
 }
 
@@ -45,7 +46,7 @@ struct GeneralOptions {
     add("dry-run", po::bool_switch(&dry_run),
         "print configuration, ranks, memory and token arithmetic, and stop");
     add("json", po::bool_switch(&json),
-        "one JSON object on standard output, nothing else there (evaluate, calibrate)");
+        "one JSON object on standard output, nothing else there (evaluate, calibrate, generate)");
   }
 };
 

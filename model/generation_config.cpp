@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <utility>
 
@@ -34,10 +35,11 @@ void each_setting(F&& f, Parts&&... parts) {
   f("stop_strings", "stop", parts.stop_strings...);
 }
 
-template <typename T>
-struct IsOptional : std::false_type {};
-template <typename T>
-struct IsOptional<std::optional<T>> : std::true_type {};
+const char* name_of(EarlyStopping value) {
+  return value == EarlyStopping::kNever  ? "never"
+         : value == EarlyStopping::kTrue ? "true"
+                                         : "false";
+}
 
 }  // namespace
 
@@ -158,9 +160,7 @@ std::string Decoding::describe() const {
       std::snprintf(text, sizeof text, "%.6g", value);
       out << text;
     } else if constexpr (std::is_same_v<Value, EarlyStopping>) {
-      out << (value == EarlyStopping::kNever  ? "never"
-              : value == EarlyStopping::kTrue ? "true"
-                                              : "false");
+      out << name_of(value);
     } else if constexpr (std::is_same_v<Value, std::vector<std::string>>) {
       out << value.size() << (value.size() == 1 ? " string" : " strings");
     } else if constexpr (std::is_same_v<Value, std::vector<int64_t>>) {
@@ -172,6 +172,22 @@ std::string Decoding::describe() const {
   };
   each_setting(show, *this);
   return out.str();
+}
+
+nlohmann::ordered_json Decoding::json() const {
+  nlohmann::ordered_json all;
+  each_setting(
+      [&](const char* name, const char*, const auto& value) {
+        nlohmann::ordered_json& entry = all[name];
+        if constexpr (std::is_same_v<std::decay_t<decltype(value)>, EarlyStopping>) {
+          entry["value"] = name_of(value);
+        } else {
+          entry["value"] = value;
+        }
+        entry["source"] = source.at(name);
+      },
+      *this);
+  return all;
 }
 
 }  // namespace temper

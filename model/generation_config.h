@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -72,6 +73,8 @@ struct Decoding {
   /// The settings that have an effect, for a person: "greedy (default); max-new-tokens 128
   /// (default)".
   std::string describe() const;
+  /// Every setting: {"temperature": {"value": 0.96, "source": "generation_config.json"}, ...}.
+  nlohmann::ordered_json json() const;
 };
 
 /// Reads DIR/generation_config.json; where there is none, the ids of DIR/config.json, as

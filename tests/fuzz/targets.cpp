@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "data/token_file.h"
+#include "data/tokenizer.h"
 #include "model/hugging_face.h"
 #include "model/safetensors.h"
 
@@ -74,6 +75,34 @@ void read_tokens(const std::string& path) {
   }
 }
 
+/// A text is encoded and given back.
+void use_tokenizer(const std::string& path) {
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path, "data.tokenizer");
+  const std::string text = "It's 1234 words,\n\n  caf\u00e9 \xf0\x9f\x8e\x89\t<|endoftext|> \xff!";
+  const std::vector<int32_t> ids = tokenizer->encode(text);
+  tokenizer->decode(ids);
+  tokenizer->decode_all(ids);
+  for (const int32_t id : ids) tokenizer->token(id);
+  tokenizer->prefix();
+}
+
+/// Megatron's index: magic, version 1, dtype 8 (uint16), two sequences of 60 and 40 tokens, three
+/// document boundaries; lengths, pointers, boundaries.
+std::string megatron_index() {
+  std::string bytes("MMIDIDX\0\0", 9);
+  const auto put = [&](auto value) {
+    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+  };
+  put(uint64_t{1});
+  put(uint8_t{8});
+  put(uint64_t{2});
+  put(uint64_t{3});
+  for (const int32_t length : {60, 40}) put(length);
+  for (const int64_t pointer : {0, 120}) put(pointer);
+  for (const int64_t document : {0, 1, 2}) put(document);
+  return bytes;
+}
+
 }  // namespace
 
 std::vector<FuzzTarget> fuzz_targets(const std::string& source, const std::string& work) {
@@ -105,6 +134,16 @@ std::vector<FuzzTarget> fuzz_targets(const std::string& source, const std::strin
          read_tokens(path);
        }});
   targets.push_back({"llmc", {llmc()}, "x.bin", [path = work + "/x.bin"] { read_tokens(path); }});
+  targets.push_back({"tokenizer",
+                     {content(source + "/tests/data/golden/gpt2/tokenizer.json"),
+                      content(source + "/tests/data/golden/llama3/tokenizer.json"),
+                      content(source + "/tests/data/golden/qwen2/tokenizer.json")},
+                     "tokenizer.json",
+                     [path = work + "/tokenizer.json"] { use_tokenizer(path); }});
+  targets.push_back({"megatron", {megatron_index()}, "m.idx", [work] {
+                       std::ofstream(work + "/m.bin", std::ios::binary) << std::string(200, '\1');
+                       read_tokens(work + "/m.idx");
+                     }});
   return targets;
 }
 

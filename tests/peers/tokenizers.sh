@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Ids of `temper tokenize` against Hugging Face's `tokenizers` and `sentencepiece`; then the golden files made anew. run.sh calls it.
+#   tokenizers.sh PYTHON    a Python with these packages (installed where they are missing)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+python="$1"
+"$python" -c 'import tokenizers, sentencepiece, numpy' 2>/dev/null ||
+  "$python" -m pip install --quiet tokenizers sentencepiece numpy
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+echo "[peers] golden tokenizers, made anew, against those in tests/data/golden"
+"$python" tests/peers/make_tokenizers.py "$work/golden"
+diff -r "$work/golden" tests/data/golden
+
+text=../shared/data/tinyshakespeare.txt
+if [ ! -f "$text" ]; then
+  echo "[peers] no $text: a text made of this repository's sources takes its place"
+  text="$work/text.txt"
+  cat README.md data/*.cpp launch/*.cpp model/*.cpp >"$text"
+fi
+echo "[peers] ids of temper tokenize against tokenizers and sentencepiece"
+"$python" tests/peers/make_tokenizers.py "$work" --text "$text" --vocab 4096
+"$python" tests/peers/compare_tokenizers.py build/release/temper "$text" "$work"
