@@ -68,7 +68,7 @@ TEST_F(CheckHeaderTest, NamesTheFieldThatDiffers) {
   theirs_.magic = 1;
   expect_refused("magic", "1413827920", "1");
   theirs_.payload = static_cast<Payload>(9);
-  expect_refused("payload", "1", "9");
+  expect_refused("payload", "full", "unknown");
   theirs_.step = 8;
   expect_refused("step", "7", "8");
   theirs_.first_row = 0;

@@ -168,6 +168,89 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
   }
 }
 
+TEST(CommandsTest, FromTextToTokensToAStudentThatWrites) {
+  const ScratchDir scratch;
+  write_text(scratch / "text.txt", sample_text());
+  const std::string tokenizer =
+      std::string(TEMPER_SOURCE_DIR) + "/tests/data/golden/gpt2/tokenizer.json";
+  const auto vocab = nlohmann::json::parse(read_text(tokenizer)).at("model").at("vocab").size();
+  const Outcome tokenized =
+      launch({"tokenize", "--tokenize.input", scratch / "text.txt", "--tokenize.output",
+              scratch / "ids.npy", "--data.tokenizer", tokenizer});
+  ASSERT_EQ(tokenized.code, 0) << tokenized.err;
+  const Outcome teacher = launch({"train",
+                                  "--run.dir",
+                                  scratch / "teacher",
+                                  "--data.source",
+                                  "text",
+                                  "--data.text",
+                                  scratch / "text.txt",
+                                  "--data.tokenizer",
+                                  tokenizer,
+                                  "--model.layers",
+                                  "4",
+                                  "--model.width",
+                                  "32",
+                                  "--train.steps",
+                                  "20",
+                                  "--train.batch",
+                                  "4",
+                                  "--train.seq",
+                                  "32",
+                                  "--train.warmup",
+                                  "2",
+                                  "--evaluate.max-tokens",
+                                  "512"});
+  ASSERT_EQ(teacher.code, 0) << teacher.err;
+  EXPECT_EQ(read_text(scratch / "teacher/model/tokenizer.json"), read_text(tokenizer));
+  for (const std::string payload : {"hidden", "topk", "sample"}) {
+    const std::string run = scratch / payload;
+    const Outcome distilled = launch({"distill",
+                                      "--run.dir",
+                                      run,
+                                      "--data.source",
+                                      "tokens",
+                                      "--data.tokens",
+                                      scratch / "ids.npy",
+                                      "--data.vocab",
+                                      std::to_string(vocab),
+                                      "--teacher.path",
+                                      scratch / "teacher/model",
+                                      "--student.init",
+                                      "teacher",
+                                      "--teacher.payload",
+                                      payload,
+                                      "--teacher.topk",
+                                      "16",
+                                      "--launch.teachers",
+                                      "1",
+                                      "--train.steps",
+                                      "5",
+                                      "--train.batch",
+                                      "4",
+                                      "--train.seq",
+                                      "32",
+                                      "--train.warmup",
+                                      "1",
+                                      "--evaluate.max-tokens",
+                                      "512"},
+                                     3);
+    ASSERT_EQ(distilled.code, 0) << payload << distilled.err;
+    // Token files do not name their tokenizer: the teacher's goes along.
+    EXPECT_EQ(read_text(run + "/student/tokenizer.json"), read_text(tokenizer)) << payload;
+  }
+  const std::string student = scratch / "hidden/student";
+  const Outcome generated = launch({"generate", "--model.path", student, "--generate.prompt",
+                                    "line 1 of", "--generate.max-new-tokens", "8", "--json"});
+  ASSERT_EQ(generated.code, 0) << generated.err;
+  const auto json = nlohmann::json::parse(generated.out);
+  EXPECT_EQ(json.at("decoding").at("temperature").at("source"), "generation_config.json");
+  EXPECT_EQ(
+      json.at("decoding").at("temperature").at("value"),
+      nlohmann::json::parse(read_text(student + "/generation_config.json")).at("temperature"));
+  EXPECT_EQ(json.at("results").at(0).at("texts").at(0).at("tokens").size(), 8u);
+}
+
 TEST(CommandsTest, TrainMakesATeacherThatDistillOpens) {
   const ScratchDir scratch;
   const Outcome trained =

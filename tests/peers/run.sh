@@ -26,6 +26,11 @@ echo "[peers] golden folders, made anew, against those in tests/model/golden"
 "$python" tests/peers/make_golden.py "$work/golden"
 "$python" tests/peers/compare_golden.py "$work/golden" tests/model/golden
 
+echo "[peers] decoding, made anew, against that in tests/model/golden_generation"
+"$python" tests/peers/make_generation.py tests/model/golden "$work/golden_generation"
+"$python" tests/peers/compare_generation.py "$work/golden_generation" tests/model/golden_generation
+bash tests/peers/tokenizers.sh "$python"
+
 echo "[peers] students written by temper, opened by transformers"
 temper=build/release/temper
 for family in gpt2 llama mistral qwen2 qwen3; do

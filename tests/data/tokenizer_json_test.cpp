@@ -1,0 +1,88 @@
+// Byte-level BPE against ids that Hugging Face's tokenizers gave: tests/peers/make_tokenizers.py.
+#include <c10/util/Exception.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "data/tokenizer.h"
+#include "data/tokenizer_files.h"
+
+namespace temper {
+namespace {
+
+std::string golden() { return std::string(TEMPER_SOURCE_DIR) + "/tests/data/golden/"; }
+
+std::string bytes_of(const std::string& hex) {
+  std::string bytes;
+  for (size_t i = 0; i < hex.size(); i += 2)
+    bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  return bytes;
+}
+
+std::string refusal(const std::function<void(nlohmann::ordered_json&)>& change) {
+  auto json = nlohmann::ordered_json::parse(std::ifstream(golden() + "gpt2/tokenizer.json"));
+  change(json);
+  const std::string path = testing::TempDir() + "temper-tokenizer-test.json";
+  std::ofstream(path) << json.dump();
+  try {
+    open_tokenizer(path, "data.tokenizer");
+  } catch (const c10::ValueError& error) {
+    return error.what_without_backtrace();
+  }
+  return "accepted";
+}
+
+class TokenizerJsonTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(TokenizerJsonTest, IdsAreThoseOfTokenizers) {
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(golden() + GetParam(), "t");
+  const auto cases = nlohmann::json::parse(std::ifstream(golden() + "cases.json")).at("cases");
+  ASSERT_GE(cases.size(), 20u);
+  size_t tokens = 0;
+  for (const auto& each : cases) {
+    const std::string text = bytes_of(each.at("hex"));
+    const std::vector<int32_t> ids = tokenizer->encode(text);
+    EXPECT_EQ(ids, each.at(GetParam()).get<std::vector<int32_t>>()) << text;
+    tokens += ids.size();
+    // NFC changes the text, and the flags of added tokens swallow spaces around them.
+    if (std::string(GetParam()) == "gpt2" || std::string(GetParam()) == "llama3") {
+      EXPECT_EQ(tokenizer->decode_all(ids), text);
+    }
+  }
+  EXPECT_GT(tokens, 1000u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, TokenizerJsonTest,
+                         testing::Values("gpt2", "llama3", "qwen2", "flags"));
+
+TEST(TokenizerJsonTest, RefusesOtherKindsByName) {
+  EXPECT_EQ(refusal([](auto&) {}), "accepted");
+  for (const char* type : {"Unigram", "WordPiece", "WordLevel"}) {
+    const std::string message = refusal([&](auto& json) { json["model"]["type"] = type; });
+    EXPECT_NE(message.find(type), std::string::npos) << message;
+  }
+  EXPECT_NE(refusal([](auto& json) { json["model"]["byte_fallback"] = true; }), "accepted");
+  EXPECT_NE(refusal([](auto& json) { json["model"]["vocab"]["new"] = -1; }), "accepted");
+  EXPECT_NE(refusal([](auto& json) { json["model"]["merges"].push_back("no_such pair"); }),
+            "accepted");
+  EXPECT_NE(refusal([](auto& json) {
+              json["pre_tokenizer"] = {{"type", "Metaspace"}};
+            }),
+            "accepted");
+}
+
+// The file that goes beside a model of bytes is itself a tokenizer whose ids are the bytes.
+TEST(TokenizerJsonTest, TheFileForBytesGivesBytes) {
+  const std::string path = testing::TempDir() + "temper-bytes-tokenizer.json";
+  std::ofstream(path) << byte_tokenizer_json();
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path, "t");
+  EXPECT_EQ(tokenizer->vocab(), 256);
+  const std::string text = "caf\u00e9,\t \U0001F389\r\n  x";
+  const std::vector<int32_t> ids = tokenizer->encode(text);
+  EXPECT_EQ(ids, make_byte_tokenizer()->encode(text));
+  EXPECT_EQ(tokenizer->decode(ids), text);
+}
+
+}  // namespace
+}  // namespace temper
