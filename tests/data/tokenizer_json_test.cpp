@@ -7,11 +7,16 @@
 
 #include "data/tokenizer.h"
 #include "data/tokenizer_files.h"
+#include "data/utf8.h"
 
 namespace temper {
 namespace {
 
-std::string golden() { return std::string(TEMPER_SOURCE_DIR) + "/tests/data/golden/"; }
+std::string golden() {
+  std::string path = TEMPER_SOURCE_DIR;
+  path += "/tests/data/golden/";
+  return path;
+}
 
 std::string bytes_of(const std::string& hex) {
   std::string bytes;
@@ -45,8 +50,10 @@ TEST_P(TokenizerJsonTest, IdsAreThoseOfTokenizers) {
     const std::vector<int32_t> ids = tokenizer->encode(text);
     EXPECT_EQ(ids, each.at(GetParam()).get<std::vector<int32_t>>()) << text;
     tokens += ids.size();
-    // NFC changes the text, and the flags of added tokens swallow spaces around them.
-    if (std::string(GetParam()) == "gpt2" || std::string(GetParam()) == "llama3") {
+    // NFC changes the text, the flags of added tokens swallow spaces around them, and what is no
+    // UTF-8 has become U+FFFD.
+    const bool keeps = std::string(GetParam()) == "gpt2" || std::string(GetParam()) == "llama3";
+    if (keeps && find_invalid_utf8(text) == std::string_view::npos) {
       EXPECT_EQ(tokenizer->decode_all(ids), text);
     }
   }
