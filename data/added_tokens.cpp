@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "data/pattern_dialect.h"
+#include "data/unicode_additions.h"
 #include "data/utf8.h"
 
 namespace temper {
@@ -10,7 +11,11 @@ namespace temper {
 namespace {
 
 // \w as Rust's regex crate has it (Unicode Technical Standard 18, annex C).
-constexpr const char* kWord = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}]";
+std::string word() {
+  std::string members = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}";
+  for (const char* category : {"L", "M", "Nd", "Nl", "Pc"}) members += unicode_additions(category);
+  return "[" + members + "]";
+}
 
 std::string spaces() { return translate_pattern("\\s", "white space"); }
 
@@ -24,8 +29,8 @@ size_t last_character(std::string_view text) {
 
 AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens)
     : tokens_(std::move(tokens)),
-      word_before_(std::string(kWord) + "\\z", "added tokens"),
-      word_after_(std::string("\\A") + kWord, "added tokens"),
+      word_before_(word() + "\\z", "added tokens"),
+      word_after_("\\A" + word(), "added tokens"),
       spaces_before_("\\A" + spaces() + "\\z", "added tokens"),
       spaces_after_("\\A" + spaces() + "*+", "added tokens") {
   for (size_t i = 0; i < tokens_.size(); ++i) {

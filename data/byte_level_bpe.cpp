@@ -35,8 +35,9 @@ constexpr std::array kEndsAtLetter = {
         R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"),
 };
 // Patterns that match neither letters nor spaces, and look at nothing beside a match.
-constexpr std::array kDigits = {std::string_view(R"(\p{N})"), std::string_view(R"(\p{N}+)"),
-                                std::string_view(R"(\p{N}{1,3})")};
+constexpr std::array kNumbersAlone = {std::string_view(R"(\p{N})"), std::string_view(R"(\p{N}+)"),
+                                      std::string_view(R"(\p{N}{1,3})"), std::string_view(kDigit),
+                                      std::string_view(kDigits)};
 
 template <typename Known>
 bool stands_in(const Known& known, const std::string& pattern) {
@@ -48,7 +49,7 @@ bool may_be_cut(const ByteLevelBpe& parts) {
   for (const ByteLevelBpe::Split& split : parts.splits) {
     if (stands_in(kEndsAtLetter, split.pattern)) {
       ends_at_letter = true;
-    } else if (!stands_in(kDigits, split.pattern)) {
+    } else if (!stands_in(kNumbersAlone, split.pattern)) {
       return false;
     }
   }

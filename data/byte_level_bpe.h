@@ -43,6 +43,11 @@ struct ByteLevelBpe {
 inline constexpr const char* kGpt2Words =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+/// The cuts of the pre-tokenizer Digits: Rust's char::is_numeric, which in `tokenizers` 0.23 knows
+/// the 13 numbers that Unicode 17.0 added; its patterns do not.
+inline constexpr const char* kDigit = R"([\p{N}\x{11DE0}-\x{11DE9}\x{16FF4}-\x{16FF6}])";
+inline constexpr const char* kDigits = R"([\p{N}\x{11DE0}-\x{11DE9}\x{16FF4}-\x{16FF6}]+)";
+
 /// Throws c10::ValueError naming the file where a pattern cannot be used.
 std::unique_ptr<Tokenizer> make_byte_level_tokenizer(ByteLevelBpe parts);
 

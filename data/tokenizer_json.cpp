@@ -44,8 +44,10 @@ class Reader {
   explicit Reader(const std::string& path)
       : path_(path), file_(read_json_file(path, kLargestFile)) {
     std::error_code ignored;
-    largest_id_ = static_cast<int64_t>(
-        std::min<uintmax_t>(std::max<uintmax_t>(fs::file_size(path, ignored), 1 << 20), INT32_MAX));
+    // The shortest entry of a vocabulary takes six bytes ("a":0,), so that this leaves room for ids
+    // that are not in use; the tables are as long as the largest id.
+    largest_id_ =
+        static_cast<int64_t>(std::min<uintmax_t>(fs::file_size(path, ignored) / 4, INT32_MAX));
   }
 
   ByteLevelBpe run() {
@@ -155,7 +157,7 @@ class Reader {
       bpe_.gpt2_words = fields.boolean("use_regex", true);
     } else if (type == "Digits") {
       known(part, "Digits", {"type", "individual_digits"});
-      bpe_.splits.push_back({fields.boolean("individual_digits", false) ? "\\p{N}" : "\\p{N}+"});
+      bpe_.splits.push_back({fields.boolean("individual_digits", false) ? kDigit : kDigits});
     } else if (type == "Split") {
       read_split(part, fields);
     } else {

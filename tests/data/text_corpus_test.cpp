@@ -1,6 +1,6 @@
 // Texts by bytes and by SentencePiece, in one process with LibTorch (both carry protobuf).
-#include "data/sentencepiece.h"
 #include "data/text_corpus.h"
+#include "data/sentencepiece.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -79,6 +79,24 @@ TEST_F(TextCorpusTest, SentencePieceIsTrainedOnceAndGivesTheTextBack) {
   EXPECT_EQ(open_corpus(config, "", false)->fingerprint(), corpus->fingerprint());
   config.vocab = 321;
   EXPECT_THROW(open_corpus(config, "", false), c10::ValueError);
+}
+
+// A document is encoded in portions that end with lines: the ids are those of its lines.
+TEST_F(TextCorpusTest, ALongDocumentIsItsLinesOneAfterTheOther) {
+  train_sentencepiece(sample(), 320, dir_ + "/tokenizer.model");
+  const std::unique_ptr<Tokenizer> tokenizer =
+      open_sentencepiece(dir_ + "/tokenizer.model", "data.tokenizer");
+  std::string text;
+  while (text.size() < 50000) text += sample().substr(0, 5000) + " two  spaces\n\n";
+  std::vector<int32_t> lines;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size() - 1) + 1;
+    const std::vector<int32_t> line = tokenizer->encode(text.substr(begin, end - begin));
+    lines.insert(lines.end(), line.begin(), line.end());
+    begin = end;
+  }
+  EXPECT_EQ(tokenizer->encode(text), lines);
+  EXPECT_EQ(tokenizer->decode(lines), text);
 }
 
 TEST_F(TextCorpusTest, TheHeldOutTextDoesNotShapeTheVocabulary) {

@@ -71,6 +71,9 @@ TEST(TokenizerJsonTest, RefusesOtherKindsByName) {
   }
   EXPECT_NE(refusal([](auto& json) { json["model"]["byte_fallback"] = true; }), "accepted");
   EXPECT_NE(refusal([](auto& json) { json["model"]["vocab"]["new"] = -1; }), "accepted");
+  // Tables are as long as the largest id: one that the file is far too small for is none.
+  EXPECT_NE(refusal([](auto& json) { json["model"]["vocab"]["new"] = 507541; }).find("507541"),
+            std::string::npos);
   EXPECT_NE(refusal([](auto& json) { json["model"]["merges"].push_back("no_such pair"); }),
             "accepted");
   EXPECT_NE(refusal([](auto& json) {

@@ -41,7 +41,7 @@ namespace fs = std::filesystem;
 // JSON takes up to some 16 bytes a character as a tree, and vectors grow by doubling; the constant
 // is for tables that any reader makes.
 constexpr int64_t kBytesPerByte = 48;
-constexpr int64_t kBytesBesides = 64 << 20;  // a compiled pattern (PCRE2) takes up to some 32 MB
+constexpr int64_t kBytesBesides = 8 << 20;
 
 std::atomic<int64_t> held{0}, peak{0};
 
