@@ -11,13 +11,6 @@ namespace temper {
 
 namespace {
 
-template <typename T>
-T load(std::string_view bytes, size_t at) {
-  T value;
-  std::memcpy(&value, bytes.data() + at, sizeof value);
-  return value;
-}
-
 /// Bytes of an id by the index's code; negative: signed; 0: no token ids.
 int width_of(int code) {
   switch (code) {

@@ -20,13 +20,6 @@ namespace {
 constexpr size_t kNpyHeaderLimit = 1 << 16;
 
 template <typename T>
-T load(std::string_view bytes, size_t at) {
-  T value;
-  std::memcpy(&value, bytes.data() + at, sizeof value);
-  return value;
-}
-
-template <typename T>
 void widen(const char* from, int64_t count, int64_t* out) {
   for (int64_t i = 0; i < count; ++i) {
     T id;

@@ -5,9 +5,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace temper {
+
+/// A little-endian number at an offset, aligned or not. It must lie inside.
+template <typename T>
+T load(std::string_view bytes, size_t at) {
+  T value;
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
 
 inline constexpr std::string_view kNpyMagic = "\x93NUMPY";
 

@@ -5,11 +5,11 @@
 #include <boost/program_options/value_semantic.hpp>
 #include <chrono>
 #include <cstdio>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "comm/agree.h"
 #include "data/tokenizer.h"
+#include "data/tokenizer_files.h"
 #include "launch/command.h"
 #include "launch/dry_run.h"
 #include "launch/generate_config.h"
@@ -24,7 +24,6 @@ namespace temper {
 
 namespace {
 
-namespace fs = std::filesystem;
 namespace po = boost::program_options;
 using Json = nlohmann::ordered_json;
 
@@ -124,11 +123,7 @@ class GenerateCommand : public Command {
     if (!generate_.tokenizer.empty()) {
       return open_tokenizer(generate_.tokenizer, "generate.tokenizer");
     }
-    std::error_code ignored;
-    bool has_one = false;
-    for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
-      has_one = has_one || fs::exists(fs::path(path_) / name, ignored);
-    }
+    const bool has_one = has_tokenizer(path_);
     if (!has_one && shape_.vocab == 256) return make_byte_tokenizer();
     TORCH_CHECK_VALUE(has_one, "--model.path ", path_,
                       ": this folder holds no tokenizer; name one with --generate.tokenizer");

@@ -6,6 +6,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "launch/options.h"
+
 namespace temper {
 
 namespace po = boost::program_options;
@@ -13,22 +15,6 @@ namespace po = boost::program_options;
 namespace {
 
 constexpr size_t kMaxLineBytes = 1 << 20;
-
-// \n, \t and \\ as in C: neither a command line nor an INI file holds a line break easily.
-std::string unescaped(const std::string& text) {
-  std::string result;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\\' || i + 1 == text.size()) {
-      result += text[i];
-      continue;
-    }
-    const char next = text[++i];
-    TORCH_CHECK_VALUE(next == 'n' || next == 't' || next == '\\', "--generate.stop is '", text,
-                      "': after a backslash only n, t or another backslash may stand");
-    result += next == 'n' ? '\n' : next == 't' ? '\t' : '\\';
-  }
-  return result;
-}
 
 // One prompt of a JSON object a line.
 std::string prompt_of(const std::string& line, const std::string& field, const std::string& where) {
@@ -105,7 +91,7 @@ void GenerateConfig::add_options(po::options_description& options) {
   add("generate.return", setting(settings_.num_return_sequences, "N"),
       "continuations of each prompt (default: generation_config.json, then 1)");
   add("generate.stop", po::value<std::vector<std::string>>(&stops_)->value_name("TEXT"),
-      "end before this text; may be given again; \\n and \\t as in C (default: "
+      "end before this text; may be given again; \\n, \\t and \\r as in C (default: "
       "generation_config.json, then none)");
 }
 
@@ -136,7 +122,8 @@ DecodingSettings GenerateConfig::given() const {
   }
   if (!stops_.empty()) {
     all.stop_strings.emplace();
-    for (const std::string& stop : stops_) all.stop_strings->push_back(unescaped(stop));
+    for (const std::string& stop : stops_)
+      all.stop_strings->push_back(unescaped(stop, "generate.stop"));
   }
   return all;
 }

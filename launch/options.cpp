@@ -123,6 +123,21 @@ std::string text_of(const boost::any& value) {
 
 }  // namespace
 
+std::string unescaped(const std::string& text, const std::string& option) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      plain += text[i];
+      continue;
+    }
+    const char next = i + 1 < text.size() ? text[++i] : '\0';
+    TORCH_CHECK_VALUE(next == 'n' || next == 't' || next == 'r' || next == '\\', "--", option,
+                      " is '", text, "': a backslash begins \\n, \\t, \\r or \\\\ (itself)");
+    plain += next == 'n' ? '\n' : next == 't' ? '\t' : next == 'r' ? '\r' : '\\';
+  }
+  return plain;
+}
+
 std::string nearest_name(const std::string& name, const std::vector<std::string>& known) {
   const auto distance = [](const std::string& a, const std::string& b) {
     std::vector<size_t> row(b.size() + 1);

@@ -26,6 +26,10 @@ std::string resolved_ini(const std::string& command, const std::vector<std::stri
                          const boost::program_options::options_description& own,
                          const boost::program_options::options_description& all);
 
+/// The text with \n, \t, \r and \\ (itself) read as in C: what a command line or an INI file
+/// cannot hold. Throws c10::ValueError naming `option` and the value for any other backslash.
+std::string unescaped(const std::string& text, const std::string& option);
+
 /// The name among `known` with the fewest edits (Levenshtein distance) to `name`.
 std::string nearest_name(const std::string& name, const std::vector<std::string>& known);
 

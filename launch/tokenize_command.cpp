@@ -14,6 +14,7 @@
 #include "comm/agree.h"
 #include "data/tokenize_files.h"
 #include "launch/command.h"
+#include "launch/options.h"
 #include "launch/progress.h"
 
 namespace temper {
@@ -27,23 +28,6 @@ constexpr double kLineSeconds = 5;  // between progress lines where there is no 
 
 bool has_ending(const std::string& path, const std::string& ending) {
   return path.size() > ending.size() && path.ends_with(ending);
-}
-
-/// \n, \t, \r and \\ for what a command line or an INI file cannot hold.
-std::string unescaped(const std::string& text) {
-  std::string plain;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\\') {
-      plain += text[i];
-      continue;
-    }
-    const char next = i + 1 < text.size() ? text[++i] : '\0';
-    TORCH_CHECK_VALUE(next == 'n' || next == 't' || next == 'r' || next == '\\',
-                      "--tokenize.separator is '", text,
-                      "': a backslash begins \\n, \\t, \\r or \\\\ (itself)");
-    plain += next == 'n' ? '\n' : next == 't' ? '\t' : next == 'r' ? '\r' : '\\';
-  }
-  return plain;
 }
 
 /// The files that a comma list of names and patterns stands for, patterns in the order of names.
@@ -129,7 +113,7 @@ class TokenizeCommand : public Command {
                       "': name one that exists (bytes, a .model, a tokenizer.json, a folder)");
     TORCH_CHECK_VALUE(threads_ >= 0 && threads_ <= 4096, "--run.threads is ", threads_,
                       ": give 0 (automatic) to 4096");
-    unescaped(separator_);
+    unescaped(separator_, "tokenize.separator");
   }
 
   void run(const Invocation& invocation) override {
@@ -148,7 +132,7 @@ class TokenizeCommand : public Command {
       const bool jsonl =
           kind_ == "jsonl" ||
           (kind_ == "auto" && (has_ending(file, ".jsonl") || has_ending(file, ".ndjson")));
-      job.sources.push_back({file, jsonl, field_, unescaped(separator_)});
+      job.sources.push_back({file, jsonl, field_, unescaped(separator_, "tokenize.separator")});
       for (const char* ending : {"", ".bin", ".idx"})
         TORCH_CHECK_VALUE(!fs::equivalent(file, output_ + ending, error), "--tokenize.output ",
                           output_, ": this is the input ", file, "; name another file");

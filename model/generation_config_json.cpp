@@ -16,7 +16,7 @@ using nlohmann::json;
 constexpr int64_t kMaxBytes = 1 << 20;
 
 std::optional<double> number(const JsonFields& fields, const char* name) {
-  return fields.has(name) ? std::optional<double>(fields.number(name, 0)) : std::nullopt;
+  return fields.has(name) ? std::optional<double>(fields.number(name)) : std::nullopt;
 }
 
 std::optional<int64_t> integer(const JsonFields& fields, const char* name) {
@@ -27,17 +27,8 @@ std::optional<bool> boolean(const JsonFields& fields, const char* name) {
   return fields.has(name) ? std::optional<bool>(fields.boolean(name, false)) : std::nullopt;
 }
 
-// One id, or a list of them.
-std::optional<std::vector<int64_t>> ids(const json& object, const JsonFields& fields,
-                                        const char* name) {
-  if (!fields.has(name)) return std::nullopt;
-  const json& value = object.at(name);
-  std::vector<int64_t> result;
-  for (const json& id : value.is_array() ? value : json::array({value})) {
-    if (!id.is_number_integer()) fields.refuse(name, "a token id or a list of them is wanted");
-    result.push_back(id.get<int64_t>());
-  }
-  return result;
+std::optional<std::vector<int64_t>> ids(const JsonFields& fields, const char* name) {
+  return fields.has(name) ? std::optional(fields.integers(name)) : std::nullopt;
 }
 
 std::optional<std::vector<std::string>> strings(const json& object, const JsonFields& fields,
@@ -105,7 +96,7 @@ DecodingSettings read_generation_config(const std::string& dir, std::string* fil
   }
   const json object = read_json_file(path, kMaxBytes);
   const JsonFields fields(object, path);
-  settings.eos_token_id = ids(object, fields, "eos_token_id");
+  settings.eos_token_id = ids(fields, "eos_token_id");
   settings.bos_token_id = integer(fields, "bos_token_id");
   if (!there) return settings;
 

@@ -1,5 +1,6 @@
 // Writing a Hugging Face folder.
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 

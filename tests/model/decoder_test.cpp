@@ -123,8 +123,8 @@ TEST_P(DecoderTest, NoMoreThanThePositions) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, DecoderTest,
-                         testing::Values("gpt2", "llama", "llama_tied", "mistral", "qwen2",
-                                         "qwen3"));
+                         testing::Values("gpt2", "llama", "llama_tied", "llama3", "mistral",
+                                         "qwen2", "qwen3"));
 
 }  // namespace
 }  // namespace temper

@@ -5,6 +5,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "tests/student/central_differences.h"
+
 namespace temper {
 namespace {
 
@@ -36,15 +38,8 @@ TEST_P(LossTest, GradientEqualsCentralDifferences) {
   const Block block = random_block(3, 11, 2.0);
   const LossConfig config{alpha, temperature};
   const at::Tensor analytic = gradient(block, config);
-  at::Tensor numeric = at::zeros_like(analytic);
-  const double h = 1e-5;
-  for (int64_t i = 0; i < numeric.numel(); ++i) {
-    at::Tensor up = block.student.clone(), down = block.student.clone();
-    up.view(-1)[i] += h;
-    down.view(-1)[i] -= h;
-    numeric.view(-1)[i] =
-        (value(block, up, config).loss - value(block, down, config).loss) / (2 * h);
-  }
+  const at::Tensor numeric = central_differences(
+      block.student, [&](const at::Tensor& logits) { return value(block, logits, config).loss; });
   const double error = ((analytic - numeric).norm() / numeric.norm()).item<double>();
   RecordProperty("relative_error", std::to_string(error));
   EXPECT_LE(error, 1e-6);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "student/loss.h"
+#include "tests/student/central_differences.h"
 
 namespace temper {
 namespace {
@@ -65,16 +66,9 @@ TEST_P(PayloadLossTest, GradientEqualsCentralDifferences) {
     config.tail = kind;
   }
   const at::Tensor analytic = gradient_at(block.student, soft, block.labels, config);
-  at::Tensor numeric = at::zeros_like(analytic);
-  const double h = 1e-5;
-  for (int64_t i = 0; i < numeric.numel(); ++i) {
-    at::Tensor up = block.student.clone(), down = block.student.clone();
-    up.view(-1)[i] += h;
-    down.view(-1)[i] -= h;
-    numeric.view(-1)[i] =
-        (loss_at(up, soft, block.labels, config) - loss_at(down, soft, block.labels, config)) /
-        (2 * h);
-  }
+  const at::Tensor numeric = central_differences(block.student, [&](const at::Tensor& logits) {
+    return loss_at(logits, soft, block.labels, config);
+  });
   EXPECT_LE(relative_error(analytic, numeric), 1e-6);
 }
 
