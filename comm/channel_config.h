@@ -14,8 +14,9 @@ struct ChannelConfig {
   int64_t seq = 0;
   PayloadSpec payload;
   double temperature = 1.0;
-  int64_t lookahead = 2;  ///< micro-batches per student in flight; 0: a teacher begins when its
-                          ///< student asks (lock-step)
+  uint64_t tokenizer = 0;  ///< fingerprint of the data's tokenizer, 0 where unknown
+  int64_t lookahead = 2;   ///< micro-batches per student in flight; 0: a teacher begins when its
+                           ///< student asks (lock-step)
 };
 
 /// What carries the soft targets of one pair of teacher and student.

@@ -47,7 +47,9 @@ SharedRing SharedRing::create(void* memory, const RingShape& shape) {
   return ring;
 }
 
-SharedRing SharedRing::open(void* memory) { return {memory, static_cast<RingHead*>(memory)->shape}; }
+SharedRing SharedRing::open(void* memory) {
+  return {memory, static_cast<RingHead*>(memory)->shape};
+}
 
 std::byte* SharedRing::slot(int64_t index) const {
   return memory_ + first_slot(shape_) + index * slot_stride(shape_);

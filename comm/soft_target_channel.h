@@ -15,6 +15,11 @@
 
 namespace temper {
 
+/// The header of a micro-batch with `tokens` (B, S): what the teacher writes and the student
+/// expects.
+SoftTargetHeader make_header(const ChannelConfig& config, const MicroBatchId& id,
+                             const at::Tensor& tokens);
+
 /// The student's end. `units` is the number of micro-batches this student will consume: it must ask
 /// for all of them, or its teachers wait for ever. `head` (V, C) is the teacher's, for the payload
 /// hidden, otherwise undefined. `transports` must outlive the channel and the soft targets that it
@@ -36,8 +41,9 @@ class SoftTargetReceiver : public SoftTargetSource {
 
 /// A teacher's end, towards all students that it serves. It must serve its micro-batches step by
 /// step, in an order that is the same for all teachers and in which each student's come in turn, or
-/// the job can stand still: Note [No deadlock] in soft_target_sender.cpp. `transports` must outlive the channel. Throws c10::Error if this is no
-/// teacher rank, if a student's credits do not fit, or if it is used out of order.
+/// the job can stand still: Note [No deadlock] in soft_target_sender.cpp. `transports` must outlive
+/// the channel. Throws c10::Error if this is no teacher rank, if a student's credits do not fit, or
+/// if it is used out of order.
 class SoftTargetSender {
  public:
   explicit SoftTargetSender(const SoftTargetTransports& transports);

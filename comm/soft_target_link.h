@@ -1,7 +1,7 @@
 // The seam between the soft-target channel and what carries it: one link for each pair of teacher
 // and student, by messages (message_link.h), through shared memory (shared_link.h) or over NCCL
-// (nccl/link.h). A link moves messages and credits; which unit is whose, how many are in flight, and
-// what a header must say is the channel's business.
+// (nccl/link.h). A link moves messages and credits; which unit is whose, how many are in flight,
+// and what a header must say is the channel's business.
 //
 // Credits and messages of one pair keep their order. Nothing here waits.
 #pragma once

@@ -11,11 +11,11 @@
 // ~~~~~~~~~~~~~~
 // The student owns D + 1 buffers (D: lookahead); unit n lives in buffer n mod (D + 1). When
 // targets() is called for unit n, unit n - 1 is released, and every unit up to n + D that has no
-// credit yet is granted to its teacher through the link to it. So while the student works on unit n,
-// the D units after it are granted; buffers suffice, since n .. n + D are D + 1 units. With D = 0
-// the only grant is for n itself, when it is asked for. The constructor acts as if unit -1 were at
-// work: it grants 0 .. D - 1. Grants go out in unit order; those of one teacher therefore match its
-// messages in order. One ring serves links of every kind: a slot belongs to a unit, and so to
+// credit yet is granted to its teacher through the link to it. So while the student works on unit
+// n, the D units after it are granted; buffers suffice, since n .. n + D are D + 1 units. With D =
+// 0 the only grant is for n itself, when it is asked for. The constructor acts as if unit -1 were
+// at work: it grants 0 .. D - 1. Grants go out in unit order; those of one teacher therefore match
+// its messages in order. One ring serves links of every kind: a slot belongs to a unit, and so to
 // whichever link the unit's teacher has.
 
 namespace temper {
@@ -50,8 +50,7 @@ struct SoftTargetReceiver::Impl {
   }
 
   StudentLink& link_of(int64_t unit) {
-    return *links[static_cast<size_t>(
-        placement.role_index(placement.teacher_of(student, unit)))];
+    return *links[static_cast<size_t>(placement.role_index(placement.teacher_of(student, unit)))];
   }
 
   void grant_through(int64_t last_unit) {
@@ -78,15 +77,7 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
                   id.rows <= config.max_rows,
               "a micro-batch of ", id.rows, " rows with tokens ", tokens.sizes(),
               " in a channel of ", config.max_rows, " rows of ", config.seq);
-  SoftTargetHeader expected;
-  expected.step = id.step;
-  expected.first_row = id.first_row;
-  expected.rows = id.rows;
-  expected.seq = config.seq;
-  expected.payload = config.payload.kind;
-  expected.vocab = config.payload.vocab;
-  expected.temperature = config.temperature;
-  expected.token_hash = hash_tokens(tokens);
+  const SoftTargetHeader expected = make_header(config, id, tokens);
 
   const int64_t unit = next++;
   fill.granted += static_cast<double>(granted - unit);

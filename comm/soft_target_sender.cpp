@@ -22,7 +22,8 @@
 //     student i can consume its units before n, whose messages are all under way. It then calls
 //     targets() for n, if not earlier, and that grants n. Student i is not blocked on its way
 //     there: grants never wait.
-//   - a buffer. Shared memory needs none beside the granted one. Where the teacher has a ring of its
+//   - a buffer. Shared memory needs none beside the granted one. Where the teacher has a ring of
+//   its
 //     own (messages, NCCL), unit u uses the buffer of the pair's unit R before it, R = ceil((D + 1)
 //     / M). Since M teachers take turns, that one is at least D + 1 units of the student before n;
 //     and n is granted only when unit n - D - 1 was released, hence received. So with the credit
@@ -140,7 +141,7 @@ std::optional<PayloadView> SoftTargetSender::try_acquire(int student, int64_t ro
 void SoftTargetSender::send(int student, const SoftTargetHeader& header) {
   Lane& lane = impl_->lane_of(student);
   TORCH_CHECK(!lane.held.empty(), "send() without acquire() for student ", student);
-  TORCH_CHECK(header.rows == lane.held.front().rows, "send() of ", header.rows,
+  TORCH_CHECK(int64_t{header.rows} == lane.held.front().rows, "send() of ", header.rows,
               " rows after acquire() of ", lane.held.front().rows);
   lane.held.pop_front();
   lane.link->publish(header, message_bytes(impl_->config, header.rows));

@@ -28,9 +28,9 @@ struct SoftTargetTransports::Impl {
   TransportOptions options;
   TransportChoice choice;
   std::string note;
-  std::optional<Communicator> node;      // the ranks of this node
-  std::unique_ptr<SharedWindow> window;  // where this node has shared pairs
-  std::vector<int> node_rank;            // of every world rank within its node
+  std::optional<Communicator> node;               // the ranks of this node
+  std::unique_ptr<SharedWindow> window;           // where this node has shared pairs
+  std::vector<int> node_rank;                     // of every world rank within its node
   std::map<int, std::unique_ptr<NcclPair>> nccl;  // by the peer's index in its role
 
   Impl(const Communicator& comm, Placement roles, ChannelConfig channel,

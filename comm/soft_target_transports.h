@@ -1,5 +1,5 @@
-// Which transport carries the soft targets of which pair of teacher and student, and the memory that
-// they need: made once by all ranks, before the two ends of the channel.
+// Which transport carries the soft targets of which pair of teacher and student, and the memory
+// that they need: made once by all ranks, before the two ends of the channel.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -25,8 +25,8 @@ struct TransportOptions {
 
 class SoftTargetTransports {
  public:
-  /// Chooses a transport for every pair. auto: NCCL for all pairs, where every rank has a GPU of its
-  /// own and the payload is made there (full, hidden); else shared memory for pairs of one node
+  /// Chooses a transport for every pair. auto: NCCL for all pairs, where every rank has a GPU of
+  /// its own and the payload is made there (full, hidden); else shared memory for pairs of one node
   /// without GPUs, if the rings of the node's students fit; else messages. The same on every rank,
   /// and the same answer on every rank. Collective over `world`, which must outlive the object.
   /// Throws AgreedError, naming the ranks, where the wish cannot be had, and c10::Error or

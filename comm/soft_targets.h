@@ -25,11 +25,12 @@ struct SoftTargetHeader {
   Payload payload = Payload::kFull;
   int64_t step = 0;
   int64_t first_row = 0;
-  int64_t rows = 0;
-  int64_t seq = 0;
+  uint32_t rows = 0;
+  uint32_t seq = 0;
   int64_t vocab = 0;
   double temperature = 1.0;  ///< T of the soft targets, so that both sides mean the same
   uint64_t token_hash = 0;   ///< of the micro-batch's input ids
+  uint64_t tokenizer = 0;    ///< fingerprint of the tokenizer that made them, 0 where unknown
 };
 static_assert(sizeof(SoftTargetHeader) == 64);
 
@@ -40,8 +41,8 @@ uint64_t hash_tokens(const at::Tensor& tokens);
 void check_header(const SoftTargetHeader& expected, const SoftTargetHeader& received,
                   int teacher_rank);
 
-/// How far ahead teachers were when students asked: sums over calls of targets(), which may be added
-/// over ranks. arrived / granted is the share of the lookahead that was there.
+/// How far ahead teachers were when students asked: sums over calls of targets(), which may be
+/// added over ranks. arrived / granted is the share of the lookahead that was there.
 struct LookaheadFill {
   double granted = 0;  ///< micro-batches that teachers might have made already
   double arrived = 0;  ///< of these, here

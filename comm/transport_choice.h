@@ -42,8 +42,8 @@ class TransportChoice {
   std::vector<Transport> pairs_;  // teacher by teacher
 };
 
-/// See SoftTargetTransports for the rules. Throws c10::ValueError naming --teacher.transport and the
-/// ranks where `wish` cannot be had.
+/// See SoftTargetTransports for the rules. Throws c10::ValueError naming --teacher.transport and
+/// the ranks where `wish` cannot be had.
 TransportChoice choose_transports(const Placement& placement, Payload payload, Transport wish,
                                   const TransportFacts& facts);
 

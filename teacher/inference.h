@@ -24,6 +24,13 @@ class TeacherInference {
   /// a message of B·S tokens.
   void soft_targets(const MicroBatchId& id, const at::Tensor& tokens, const PayloadView& out) const;
 
+  // The same in two parts: one forward pass may serve several micro-batches.
+
+  /// Final hidden states (N, C) of `tokens` (B, S) int64, in the compute dtype.
+  at::Tensor hidden(const at::Tensor& tokens) const;
+  /// Soft targets of one micro-batch from its hidden states (N, C), written to `out`.
+  void encode(const MicroBatchId& id, const at::Tensor& hidden, const PayloadView& out) const;
+
  private:
   const Transformer& model_;
   at::ScalarType compute_;
@@ -32,10 +39,6 @@ class TeacherInference {
   uint64_t seed_;
   at::Tensor head_;  // (V, C) in the compute dtype
 };
-
-/// What a teacher of this shape sends: payload `kind` with `entries` ids a token (topk, sample).
-PayloadSpec payload_spec(Payload kind, const TransformerConfig& teacher, int64_t entries,
-                         at::ScalarType dtype);
 
 /// Soft targets of a teacher in the student's own process (colocated): encoded and rounded as they
 /// would be on the wire, so that layouts agree.

@@ -6,26 +6,29 @@
 #include <cstdint>
 #include <string>
 
+#include "comm/payload.h"
 #include "model/model_config.h"
 
 namespace temper {
 
 struct TeacherConfig {
   ModelConfig model{"teacher"};
-  double temperature = 2.0;      ///< T of the soft targets, in both softmaxes of the KL term
-  std::string payload = "full";  ///< what travels per token: full, hidden, topk or sample
-  int64_t topk = 64;             ///< entries per token of the payload topk
-  int64_t draws = 12;            ///< per token of the payload sample
-  int64_t lookahead = 2;         ///< micro-batches that a teacher may run ahead of each student
-  int64_t train_steps = 0;       ///< train the teacher first, for so many steps
+  double temperature = 2.0;        ///< T of the soft targets, in both softmaxes of the KL term
+  std::string payload = "full";    ///< what travels per token: full, hidden, topk or sample
+  int64_t topk = 64;               ///< entries per token of the payload topk
+  int64_t draws = 12;              ///< per token of the payload sample
+  int64_t lookahead = 2;           ///< micro-batches that a teacher may run ahead of each student
+  int64_t batch = 0;               ///< sequences per forward pass, at most; 0: one micro-batch
+  std::string transport = "auto";  ///< auto, messages, shared or nccl
+  int64_t train_steps = 0;         ///< train the teacher first, for so many steps
   double train_lr = 1e-3;
 
   TeacherConfig();
 
   /// Declares `teacher.*`, the model's options included.
   void add_options(boost::program_options::options_description& options);
-  /// Entries per token of the payload that is chosen.
-  int64_t entries() const;
+  /// The layout of this teacher's messages; `compute` is the run's dtype.
+  PayloadSpec payload_spec(const TransformerConfig& shape, at::ScalarType compute) const;
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
 };

@@ -13,7 +13,9 @@ namespace {
 enum class Carrier { kMessages, kShared, kMixed };
 
 const char* carrier_name(Carrier carrier) {
-  return carrier == Carrier::kMessages ? "Messages" : carrier == Carrier::kShared ? "Shared" : "Mixed";
+  return carrier == Carrier::kMessages ? "Messages"
+         : carrier == Carrier::kShared ? "Shared"
+                                       : "Mixed";
 }
 
 struct Shape {
@@ -123,9 +125,13 @@ TEST_P(ChannelStreamTest, TeachersMayTakeSeveralMicroBatchesAtOnce) {
       const int64_t most = world_.all_reduce(result.most_at_once, Reduce::kMax);
       EXPECT_LE(most, batch);
       // Students are the slow ones, so their credits are there, at least two of each pair.
-      if (lookahead == 4 && GetParam().teachers == 1) EXPECT_GE(most, 2);
+      if (lookahead == 4 && GetParam().teachers == 1) {
+        EXPECT_GE(most, 2);
+      }
       // With lock-step, a student asks for one at a time.
-      if (lookahead == 0) EXPECT_LE(most, GetParam().students);
+      if (lookahead == 0) {
+        EXPECT_LE(most, GetParam().students);
+      }
     }
   }
 }

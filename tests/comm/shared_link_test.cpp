@@ -21,8 +21,8 @@ constexpr int64_t kBytes = 64 + 1000 * 8;  // not a whole number of pages
 class Pages {
  public:
   explicit Pages(int64_t bytes)
-      : memory_(::operator new(static_cast<size_t>(bytes), std::align_val_t{kRingAlignment})) {}
-  ~Pages() { ::operator delete(memory_, std::align_val_t{kRingAlignment}); }
+      : memory_(::operator new (static_cast<size_t>(bytes), std::align_val_t{kRingAlignment})) {}
+  ~Pages() { ::operator delete (memory_, std::align_val_t{kRingAlignment}); }
   Pages(const Pages&) = delete;
   Pages& operator=(const Pages&) = delete;
   void* get() const { return memory_; }
@@ -172,8 +172,9 @@ TEST(SharedLinkTest, RefusesWhatDoesNotFit) {
     return std::string("nothing was refused");
   };
   EXPECT_EQ(text(kBytes, 4), "nothing was refused");
-  EXPECT_NE(text(kBytes, 3).find("student rank 7 granted its micro-batch 4 and this teacher is at 3"),
-            std::string::npos);
+  EXPECT_NE(
+      text(kBytes, 3).find("student rank 7 granted its micro-batch 4 and this teacher is at 3"),
+      std::string::npos);
   EXPECT_NE(text(100, 4).find("buffers of 8064 bytes and this teacher of 100"), std::string::npos);
 }
 

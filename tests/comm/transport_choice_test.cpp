@@ -63,8 +63,7 @@ TEST(TransportChoiceTest, AutoTakesMessagesWhereOneSideHasAGpu) {
 
 TEST(TransportChoiceTest, AutoTakesNcclWhereEveryRankHasAGpu) {
   for (const Payload payload : {Payload::kFull, Payload::kHidden}) {
-    const TransportChoice choice =
-        choose_transports(kPlacement, payload, Transport::kAuto, gpus());
+    const TransportChoice choice = choose_transports(kPlacement, payload, Transport::kAuto, gpus());
     EXPECT_EQ(choice.describe(), "4 pairs over NCCL");
   }
   TransportFacts shared = gpus();
@@ -80,9 +79,8 @@ TEST(TransportChoiceTest, AutoTakesNcclWhereEveryRankHasAGpu) {
 }
 
 TEST(TransportChoiceTest, AWishIsKeptOrRefusedWithTheRanks) {
-  EXPECT_EQ(
-      choose_transports(kPlacement, Payload::kFull, Transport::kMessages, gpus()).describe(),
-      "4 pairs by messages");
+  EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kMessages, gpus()).describe(),
+            "4 pairs by messages");
   EXPECT_NE(refusal(Transport::kShared, Payload::kFull, cpus())
                 .find("shared cannot serve teacher rank 2 and student rank 1: they are on "
                       "different nodes"),
@@ -105,8 +103,7 @@ TEST(TransportChoiceTest, AWishIsKeptOrRefusedWithTheRanks) {
 }
 
 TEST(TransportChoiceTest, ANodeWithoutMemoryTakesMessages) {
-  TransportChoice choice =
-      choose_transports(kPlacement, Payload::kFull, Transport::kAuto, cpus());
+  TransportChoice choice = choose_transports(kPlacement, Payload::kFull, Transport::kAuto, cpus());
   choice.leave_shared_memory({true, false}, kPlacement, {0, 1, 0, 1});
   EXPECT_EQ(choice.of(0, 0), Transport::kShared);
   EXPECT_EQ(choice.of(1, 1), Transport::kMessages);
