@@ -9,6 +9,7 @@
 // the sum. Each line: message size, median bytes per second of each path, and the ratio of shared
 // memory to the faster of the other two. Then the hand-over alone: time from the moment a teacher
 // publishes a small message to the moment the student, waiting for it, has it.
+#include <ATen/Parallel.h>
 #include <mpi.h>
 #include <sched.h>
 

@@ -10,6 +10,9 @@ namespace {
 
 constexpr size_t kSteps = 12;
 
+/// All that a run printed.
+std::string printed(const Outcome& outcome) { return outcome.out + outcome.err; }
+
 class TransportTest : public testing::Test {
  protected:
   /// `temper distill` on the built-in language with some more options.
@@ -57,10 +60,11 @@ class TransportTest : public testing::Test {
 TEST_F(TransportTest, MessagesAndSharedMemoryGiveTheSameRunBitForBit) {
   const Outcome messages = distil("messages", 3, 1, {"--teacher.transport", "messages"});
   ASSERT_EQ(messages.code, 0) << messages.err;
-  EXPECT_NE(messages.out.find("2 pairs by messages"), std::string::npos) << messages.out;
+  EXPECT_NE(printed(messages).find("2 pairs by messages"), std::string::npos) << printed(messages);
   const Outcome shared = distil("shared", 3, 1, {"--teacher.transport", "shared"});
   ASSERT_EQ(shared.code, 0) << shared.err;
-  EXPECT_NE(shared.out.find("2 pairs through shared memory"), std::string::npos) << shared.out;
+  EXPECT_NE(printed(shared).find("2 pairs through shared memory"), std::string::npos)
+      << printed(shared);
   ASSERT_EQ(losses("messages").size(), kSteps);
   EXPECT_EQ(losses("messages"), losses("shared"));
   EXPECT_EQ(metric(scratch_ / "messages/metrics.jsonl", "bytes_per_token"),
@@ -72,7 +76,7 @@ TEST_F(TransportTest, MessagesAndSharedMemoryGiveTheSameRunBitForBit) {
     EXPECT_GE(share, 0);
     EXPECT_LE(share, 1);
   }
-  EXPECT_NE(shared.out.find(", ahead "), std::string::npos) << shared.out;
+  EXPECT_NE(printed(shared).find(", ahead "), std::string::npos) << printed(shared);
 }
 
 TEST_F(TransportTest, ATeachersBatchChangesNothingButRounding) {
@@ -96,7 +100,7 @@ TEST_F(TransportTest, LockStepHasNoFillAndDoesNotStandStill) {
   const Outcome outcome =
       distil("lock-step", 3, 1, {"--teacher.lookahead", "0", "--teacher.batch", "8"});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_EQ(outcome.out.find(", ahead "), std::string::npos) << outcome.out;
+  EXPECT_EQ(printed(outcome).find(", ahead "), std::string::npos) << printed(outcome);
   EXPECT_EQ(read_text(scratch_ / "lock-step/metrics.jsonl").find("lookahead_fill"),
             std::string::npos);
 }
