@@ -36,7 +36,10 @@ NcclComm& NcclComm::operator=(NcclComm&& other) noexcept {
 NcclComm::~NcclComm() {
   if (comm_ == nullptr) return;
   // ncclCommDestroy waits for what is under way.
-  if (std::uncaught_exceptions() > 0) return abort();
+  if (std::uncaught_exceptions() > 0) {
+    abort();
+    return;
+  }
   const ncclResult_t code = ncclCommDestroy(comm_);
   if (code != ncclSuccess)
     TORCH_WARN("an NCCL communicator did not end well: ", ncclGetErrorString(code));
