@@ -6,6 +6,7 @@
 
 #include "comm/mpi/backoff.h"
 #include "comm/soft_target_channel.h"
+#include "comm/value_coding.h"
 
 // Note [Credits]
 // ~~~~~~~~~~~~~~
@@ -97,7 +98,8 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
   TORCH_CHECK(arrival.bytes == message_bytes(config, id.rows), "soft targets from teacher rank ",
               teacher, " for step ", id.step, ", first_row ", id.first_row, ": ", arrival.bytes,
               " bytes came where ", message_bytes(config, id.rows), " are right for ",
-              config.payload.dtype, "; start both sides with the same --run.precision");
+              value_type_name(config.payload.dtype),
+              "; start both sides with the same --teacher.values and --run.precision");
   bytes += arrival.wire_bytes;
   return soft_targets(payload_in(arrival.buffer, config, id.rows), config.payload, head);
 }

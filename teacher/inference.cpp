@@ -17,7 +17,7 @@ TeacherInference::TeacherInference(const Transformer& model, at::ScalarType comp
       seed_(seed),
       head_(model.head().detach().to(compute)) {}
 
-at::Tensor TeacherInference::head() const { return head_.to(at::kCPU, payload_.dtype); }
+at::Tensor TeacherInference::head() const { return head_.cpu(); }
 
 at::Tensor TeacherInference::hidden(const at::Tensor& tokens) const {
   const at::NoGradGuard no_grad;
@@ -34,7 +34,7 @@ void TeacherInference::encode(const MicroBatchId& id, const at::Tensor& hidden,
                               const PayloadView& out) const {
   const at::NoGradGuard no_grad;
   if (payload_.kind == Payload::kHidden) {
-    out.values.copy_(hidden);
+    out.write_values(0, hidden);
     return;
   }
   if (payload_.kind == Payload::kFull && payload_.dtype == compute_ && hidden.device().is_cpu()) {

@@ -13,10 +13,12 @@ namespace temper {
 
 struct TeacherConfig {
   ModelConfig model{"teacher"};
-  double temperature = 2.0;        ///< T of the soft targets, in both softmaxes of the KL term
-  std::string payload = "full";    ///< what travels per token: full, hidden, topk or sample
-  int64_t topk = 64;               ///< entries per token of the payload topk
-  int64_t draws = 12;              ///< per token of the payload sample
+  double temperature = 2.0;      ///< T of the soft targets, in both softmaxes of the KL term
+  std::string payload = "full";  ///< what travels per token: full, hidden, topk or sample
+  int64_t topk = 64;             ///< entries per token of the payload topk
+  int64_t draws = 12;            ///< per token of the payload sample
+  std::string values =
+      "auto";  ///< of full, hidden and topk: fp32, bf16, fp16 or int8; auto: run.precision
   int64_t lookahead = 2;           ///< micro-batches that a teacher may run ahead of each student
   int64_t batch = 0;               ///< sequences per forward pass, at most; 0: one micro-batch
   std::string transport = "auto";  ///< auto, messages, shared or nccl
