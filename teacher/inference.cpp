@@ -37,7 +37,8 @@ void TeacherInference::encode(const MicroBatchId& id, const at::Tensor& hidden,
     out.write_values(0, hidden);
     return;
   }
-  if (payload_.kind == Payload::kFull && payload_.dtype == compute_ && hidden.device().is_cpu()) {
+  if (payload_.kind == Payload::kFull && payload_.dtype == compute_ &&
+      out.values.device() == hidden.device()) {
     at::Tensor place = out.values;  // (N, V)
     at::mm_out(place, hidden, head_.t());
     return;

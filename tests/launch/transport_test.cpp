@@ -69,6 +69,8 @@ TEST_F(TransportTest, MessagesAndSharedMemoryGiveTheSameRunBitForBit) {
   EXPECT_EQ(losses("messages"), losses("shared"));
   EXPECT_EQ(metric(scratch_ / "messages/metrics.jsonl", "bytes_per_token"),
             metric(scratch_ / "shared/metrics.jsonl", "bytes_per_token"));
+  for (const Outcome& run : {messages, shared})
+    EXPECT_EQ(run.err.find("not complete at MPI_Finalize"), std::string::npos) << run.err;
   // Every step has its fill, a share.
   const std::vector<double> fill = metric(scratch_ / "shared/metrics.jsonl", "lookahead_fill");
   ASSERT_EQ(fill.size(), kSteps);
