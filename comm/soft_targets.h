@@ -41,6 +41,13 @@ uint64_t hash_tokens(const at::Tensor& tokens);
 void check_header(const SoftTargetHeader& expected, const SoftTargetHeader& received,
                   int teacher_rank);
 
+/// How far ahead teachers were when students asked: sums over calls of targets(), which may be
+/// added over ranks. arrived / granted is the share of the lookahead that was there.
+struct LookaheadFill {
+  double granted = 0;  ///< micro-batches that teachers might have made already
+  double arrived = 0;  ///< of these, here
+};
+
 /// Gives a student the soft targets of its next micro-batch.
 class SoftTargetSource {
  public:
@@ -55,6 +62,8 @@ class SoftTargetSource {
   virtual double take_wait_seconds() = 0;
   /// Bytes received since the last call of this function (0 when colocated).
   virtual int64_t take_bytes() = 0;
+  /// Lookahead fill since the last call of this function (granted 0: colocated, or lookahead 0).
+  virtual LookaheadFill take_fill() { return {}; }
 };
 
 }  // namespace temper

@@ -56,6 +56,8 @@ void say_start(const DistillJob& job, const DistillInputs& inputs) {
   say(format("ranks   %s, %d thread%s each", roles.c_str(), job.machine.threads,
              job.machine.threads == 1 ? "" : "s"));
   if (!job.machine.note.empty()) say("note    " + job.machine.note);
+  const std::string stream = job.describe_stream();
+  if (!stream.empty()) say("stream  " + stream);
   say("folder  " + job.dir);
 }
 

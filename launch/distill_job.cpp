@@ -35,6 +35,18 @@ DistillJob::DistillJob(const DistillConfig& options, const Communicator& everyon
       is_teacher_(!roles.colocated() && roles.is_teacher(everyone.rank())),
       role_(everyone.split(is_teacher_ ? 1 : 0, everyone.rank())) {
   if (!is_teacher_) students_ = make_collectives(role_, machine);
+  if (placement.colocated()) return;
+  TransportOptions transport;
+  transport.wish = transport_from_name(config.teacher.transport);
+  transport.node_of_rank = machine.node_of_rank;
+  transport.device = machine.device;
+  transports_ = std::make_unique<SoftTargetTransports>(world, placement, channel(), transport);
+}
+
+std::string DistillJob::describe_stream() const {
+  if (!transports_) return "";
+  const std::string& note = transports_->note();
+  return transports_->describe() + (note.empty() ? "" : " (" + note + ")");
 }
 
 ModelResult DistillJob::judge_model(const Transformer& model, const std::string& name,
@@ -70,14 +82,15 @@ TeacherInference DistillJob::inference(uint64_t seed) const {
                           seed);
 }
 
-ChannelConfig DistillJob::channel(const WorkPlan& plan) const {
+ChannelConfig DistillJob::channel() const {
+  const WorkPlan work = plan(0);
   ChannelConfig channel;
   const int count = static_cast<int>(placement.students.size());
   for (int student = 0; student < count; ++student) {
-    for (const RowRange& rows : plan.units(student, count))
+    for (const RowRange& rows : work.units(student, count))
       channel.max_rows = std::max(channel.max_rows, rows.size());
   }
-  channel.seq = plan.seq;
+  channel.seq = work.seq;
   channel.payload = payload();
   channel.temperature = config.teacher.temperature;
   channel.tokenizer = inputs_.tokenizer_fingerprint;
@@ -155,15 +168,14 @@ std::unique_ptr<SoftTargetSource> DistillJob::source(const WorkPlan& work, uint6
   const int index = placement.role_index(world.rank());
   const auto units =
       static_cast<int64_t>(work.units(index, static_cast<int>(placement.students.size())).size());
-  return std::make_unique<SoftTargetReceiver>(world, placement, channel(work), units * work.steps,
-                                              teacher_head_);
+  return std::make_unique<SoftTargetReceiver>(*transports_, units * work.steps, teacher_head_);
 }
 
 void DistillJob::distil(int64_t repetition) {
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
   const WorkPlan work = plan(seed);
   if (is_teacher_) {
-    serve_soft_targets(inference(seed), corpus_, work, world, placement, channel(work));
+    serve_soft_targets(inference(seed), corpus_, work, *transports_, config.teacher.batch);
     return;
   }
   Transformer student = new_student(seed);
@@ -177,6 +189,7 @@ void DistillJob::distil(int64_t repetition) {
   if (!placement.colocated())
     own.teacher_reports = [this] { return receive_reports(world, placement); };
   own.source = soft_targets.get();
+  own.lookahead = config.teacher.lookahead;
   const TrainingSummary trained = run_training(student, own, *students_);
   const ModelResult result = judge_model(student, "student, distilled", seed, role_);
   if (speaks()) {

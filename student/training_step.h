@@ -41,6 +41,7 @@ struct StepResult {
   double seconds = 0;       ///< of this rank
   double wait_seconds = 0;  ///< of this rank, for teachers
   int64_t bytes = 0;        ///< soft targets received by all ranks
+  LookaheadFill fill;       ///< of all ranks
 };
 
 class TrainingStep {

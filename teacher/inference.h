@@ -24,6 +24,13 @@ class TeacherInference {
   /// a message of B·S tokens.
   void soft_targets(const MicroBatchId& id, const at::Tensor& tokens, const PayloadView& out) const;
 
+  // The same in two parts: one forward pass may serve several micro-batches.
+
+  /// Final hidden states (N, C) of `tokens` (B, S) int64, in the compute dtype.
+  at::Tensor hidden(const at::Tensor& tokens) const;
+  /// Soft targets of one micro-batch from its hidden states (N, C), written to `out`.
+  void encode(const MicroBatchId& id, const at::Tensor& hidden, const PayloadView& out) const;
+
  private:
   const Transformer& model_;
   at::ScalarType compute_;
