@@ -35,6 +35,7 @@ struct SoftTargetReceiver::Impl {
   int64_t granted = 0;
   double wait_seconds = 0;
   int64_t bytes = 0;
+  PayloadView view;  // of the last targets()
 
   Impl(const Communicator& comm, Placement roles, ChannelConfig channel, int64_t unit_count,
        at::Tensor teacher_head)
@@ -117,7 +118,8 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
               " bytes came where ", message_bytes(config, id.rows), " are right for ",
               config.payload.dtype, "; start both sides with the same --run.precision");
   bytes += received.bytes();
-  return soft_targets(payload_in(received.buffer(), config, id.rows), config.payload, head);
+  view = payload_in(received.buffer(), config, id.rows);
+  return soft_targets(view, config.payload, head);
 }
 
 SoftTargetReceiver::SoftTargetReceiver(const Communicator& world, const Placement& placement,
@@ -132,6 +134,8 @@ SoftTargetReceiver::~SoftTargetReceiver() {
 SoftTargets SoftTargetReceiver::targets(const MicroBatchId& id, const at::Tensor& tokens) {
   return impl_->targets(id, tokens);
 }
+
+PayloadView SoftTargetReceiver::payload() const { return impl_->view; }
 
 void SoftTargetReceiver::progress() { impl_->progress(); }
 

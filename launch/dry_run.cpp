@@ -126,6 +126,36 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
   }
 }
 
+void print_record_plan(const std::string& ini, const Machine& machine,
+                       const TransformerConfig& teacher_shape, const StoreIndex& store) {
+  std::fputs(ini.c_str(), stdout);
+  print_ranks(machine, nullptr);
+  std::printf("\nTeacher: %s\n", describe_model(teacher_shape).c_str());
+  const auto tokens = static_cast<double>(store.rows()) * static_cast<double>(store.seq);
+  const auto bytes = static_cast<double>(store.payload.bytes_per_token());
+  const auto shards = static_cast<double>(store.shards().size());
+  std::printf("\nStore (payload %s)\n", payload_name(store.payload.kind));
+  std::printf("  %lld steps x %lld sequences = %lld rows x %lld tokens = %s tokens\n",
+              static_cast<long long>(store.steps), static_cast<long long>(store.batch),
+              static_cast<long long>(store.rows()), static_cast<long long>(store.seq),
+              count_text(tokens).c_str());
+  std::printf("  %.0f bytes per token before compression: %s\n", bytes,
+              bytes_text(tokens * bytes).c_str());
+  std::printf("  %.0f shards of %s (%lld steps each, %lld part%s), over %zu ranks\n", shards,
+              bytes_text(tokens * bytes / shards).c_str(),
+              static_cast<long long>(store.steps_per_shard), static_cast<long long>(store.parts),
+              store.parts == 1 ? "" : "s", machine.node_of_rank.size());
+  std::printf("  teacher's forward pass: %s FLOPs\n",
+              count_text(tokens * teacher_shape.forward_flops_per_token(store.seq)).c_str());
+  const RowRange rows = share(store.batch, static_cast<int>(store.parts) - 1,
+                              static_cast<int>(store.parts));
+  const int64_t micro =
+      store.micro_batch > 0 ? std::min(store.micro_batch, rows.size()) : rows.size();
+  std::printf("\nMemory of a rank, without activations\n  weights %s + soft targets %s\n",
+              bytes_text(static_cast<double>(teacher_shape.parameter_count()) * 4).c_str(),
+              bytes_text(static_cast<double>(micro * store.row_bytes())).c_str());
+}
+
 void print_held_out_plan(const std::string& ini, const Machine& machine,
                          const TransformerConfig& model, int64_t seq,
                          const EvaluationConfig& evaluation) {

@@ -11,6 +11,7 @@
 #include "model/model_config.h"
 #include "student/evaluation_config.h"
 #include "student/train_config.h"
+#include "teacher/store_index.h"
 #include "teacher/teacher_config.h"
 
 namespace temper {
@@ -29,6 +30,10 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
                         const TransformerConfig& teacher_shape,
                         const TransformerConfig& student_shape, const TeacherConfig& teacher,
                         const TrainConfig& train, const RunConfig& run);
+
+/// `store`: the index as far as it is known without opening a file.
+void print_record_plan(const std::string& ini, const Machine& machine,
+                       const TransformerConfig& teacher_shape, const StoreIndex& store);
 
 void print_held_out_plan(const std::string& ini, const Machine& machine,
                          const TransformerConfig& model, int64_t seq,
