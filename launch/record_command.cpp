@@ -126,8 +126,7 @@ void RecordCommand::run(const Invocation& invocation) {
     agree(world, [&] {
       const TransformerConfig shape = teacher_.model.resolve(planned_vocab(data_, teacher_.model));
       StoreIndex plan;
-      plan.payload = payload_spec(payload_from_name(teacher_.payload), shape, teacher_.entries(),
-                                  run_.compute());
+      plan.payload = teacher_.payload_spec(shape, run_.compute());
       plan.payload.validate();
       plan.temperature = teacher_.temperature;
       plan.steps = train_.steps;
@@ -154,6 +153,7 @@ void RecordCommand::run(const Invocation& invocation) {
   std::optional<Transformer> teacher;
   PayloadSpec spec;
   std::string note;
+  uint64_t tokenizer = 0;
   const auto seed = static_cast<uint64_t>(run_.seed);
   agree(world, [&] {
     TransformerConfig shape = teacher_.model.resolve(corpus->vocab());
@@ -162,9 +162,9 @@ void RecordCommand::run(const Invocation& invocation) {
     TORCH_CHECK_VALUE(corpus->rows(Part::kTrain, train_.seq) > 0,
                       "the training part has no row of --train.seq ", train_.seq, " tokens (",
                       corpus->describe(), "): give more text, or a shorter train.seq");
-    spec = payload_spec(payload_from_name(teacher_.payload), shape, teacher_.entries(),
-                        run_.compute());
+    spec = teacher_.payload_spec(shape, run_.compute());
     spec.validate();
+    tokenizer = tokenizer_fingerprint(tokenizer_to_keep(*corpus, teacher_.model.path));
     teacher.emplace(open_teacher(teacher_, shape, seed, machine.device));
   });
   const bool speaks = world.rank() == 0;
@@ -181,8 +181,14 @@ void RecordCommand::run(const Invocation& invocation) {
   }
 
   const TeacherInference inference(*teacher, run_.compute(), spec, teacher_.temperature, seed);
-  StoreRequest request{"--record.store", dir_, invocation.ini, {}, &*teacher, 0, {}};
-  request.index = store_of_run(*corpus, /*tokenizer=*/0, spec, teacher_.temperature, run_, train_);
+  StoreRequest request;
+  request.option = "--record.store";
+  request.dir = dir_;
+  request.ini = invocation.ini;
+  request.teacher_shape = teacher->config();
+  request.teacher = &*teacher;
+  request.index = store_of_run(*corpus, tokenizer, spec, teacher_.temperature, run_, train_);
+  if (train_.micro_batch == 0) request.index.micro_batch = -1;
   request.index.parts = parts_;
   request.index.steps_per_shard = steps_per_shard_;
   request.index.compression = compression_;

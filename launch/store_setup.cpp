@@ -8,6 +8,8 @@
 
 #include "comm/agree.h"
 #include "data/atomic_file.h"
+#include "data/tokenizer.h"
+#include "launch/dry_run.h"
 #include "launch/progress.h"
 #include "teacher/recorder.h"
 #include "teacher/store_fit.h"
@@ -46,7 +48,7 @@ StoreIndex write_or_keep(StoreRequest& request) {
   if (there) found = read_store_index(request.dir);
   StoreIndex& index = request.index;
   if (index.parts == 0) index.parts = there ? found.parts : 1;
-  if (index.micro_batch == 0 && there) index.micro_batch = found.micro_batch;
+  if (index.micro_batch < 0) index.micro_batch = there ? found.micro_batch : 0;
   if (index.compression == 0) index.compression = there ? found.compression : kUsualCompression;
   if (index.steps_per_shard == 0)
     index.steps_per_shard = there ? found.steps_per_shard : usual_steps_per_shard(index);
@@ -67,6 +69,17 @@ StoreIndex write_or_keep(StoreRequest& request) {
 }
 
 }  // namespace
+
+uint64_t tokenizer_fingerprint(const std::string& tokenizer_file) {
+  if (tokenizer_file.empty()) return 0;
+  return fingerprint(*open_tokenizer(tokenizer_file, "data.tokenizer"));
+}
+
+void set_special_ids(const StoreIndex& store, TransformerConfig& shape) {
+  shape.bos_id = store.bos_id;
+  shape.pad_id = store.pad_id;
+  shape.eos_ids = store.eos_ids;
+}
 
 StoreIndex store_of_run(const Corpus& corpus, uint64_t tokenizer, const PayloadSpec& payload,
                         double temperature, const RunConfig& run, const TrainConfig& train) {
@@ -90,6 +103,10 @@ StoreIndex open_store_for_writing(StoreRequest request, const Communicator& worl
   std::string print;
   if (world.rank() == request.teacher_rank) print = fingerprint(*request.teacher);
   request.index.teacher = world.broadcast(print, request.teacher_rank);
+  request.index.teacher_words = describe_model(request.teacher_shape);
+  request.index.bos_id = request.teacher_shape.bos_id;
+  request.index.pad_id = request.teacher_shape.pad_id;
+  request.index.eos_ids = request.teacher_shape.eos_ids;
   std::string text;
   agree(world, [&] {
     if (world.rank() == 0) text = to_json(write_or_keep(request)).dump();
@@ -103,13 +120,13 @@ OpenStore open_store_for_replay(const std::string& dir, const StoreIndex& run) {
   store.dir = dir;
   store.index = read_store_index(dir);
   check_replay_fits(store.index, run, dir);
-  const std::vector<std::string> missing = missing_shards(store.index, dir, run.rows());
-  if (!missing.empty()) {
-    std::string names = missing.front();
-    for (size_t i = 1; i < missing.size() && i < 4; ++i) names += ", " + missing[i];
-    if (missing.size() > 4) names += ", ...";
-    TORCH_CHECK_VALUE(false, "--teacher.store ", dir, " is not complete: ", missing.size(),
-                      " of its ", store.index.shards().size(), " shards are missing (", names,
+  const MissingShards missing = missing_shards(store.index, dir, run.rows());
+  if (missing.count > 0) {
+    std::string names;
+    for (const std::string& name : missing.first) names += (names.empty() ? "" : ", ") + name;
+    if (missing.count > static_cast<int64_t>(missing.first.size())) names += ", ...";
+    TORCH_CHECK_VALUE(false, "--teacher.store ", dir, " is not complete: ", missing.count,
+                      " of its ", store.index.shard_count(), " shards are missing (", names,
                       "); make them with '", mend_command(store.index, dir), "'");
   }
   store.head = read_store_head(store.index, dir);

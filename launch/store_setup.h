@@ -6,6 +6,7 @@
 
 #include "comm/mpi/communicator.h"
 #include "data/corpus.h"
+#include "data/replay_corpus.h"
 #include "launch/run_config.h"
 #include "model/transformer.h"
 #include "student/train_config.h"
@@ -13,9 +14,14 @@
 
 namespace temper {
 
+/// Of the tokenizer that tokenizer_to_keep() names; 0 where that is none. Throws c10::ValueError.
+uint64_t tokenizer_fingerprint(const std::string& tokenizer_file);
+
+/// Gives a teacher's special ids to the shape of one that is not at hand.
+void set_special_ids(const StoreIndex& store, TransformerConfig& shape);
+
 /// What a run is, as far as soft targets depend on it: data, payload, temperature, seed, and how
-/// many rows. `tokenizer` is the fingerprint of the data's, 0 where it is not known. The teacher
-/// and the layout are left open.
+/// many rows. `tokenizer` is tokenizer_fingerprint(). The teacher and the layout are left open.
 StoreIndex store_of_run(const Corpus& corpus, uint64_t tokenizer, const PayloadSpec& payload,
                         double temperature, const RunConfig& run, const TrainConfig& train);
 
@@ -23,9 +29,12 @@ StoreIndex store_of_run(const Corpus& corpus, uint64_t tokenizer, const PayloadS
 struct StoreRequest {
   std::string option;  ///< that named the folder: "--teacher.tee"
   std::string dir;
-  std::string ini;   ///< the resolved configuration
-  StoreIndex index;  ///< layout fields of 0: those of a store that is there, or the usual ones
-  const Transformer* teacher = nullptr;  ///< on rank `teacher_rank`, of any other rank ignored
+  std::string ini;  ///< the resolved configuration
+  /// What the run is. Layout fields of 0 (micro_batch: -1) become those of a store that is there,
+  /// or the usual ones.
+  StoreIndex index;
+  TransformerConfig teacher_shape;
+  const Transformer* teacher = nullptr;  ///< on rank `teacher_rank`; of any other rank ignored
   int teacher_rank = 0;
   at::Tensor head;  ///< on rank 0, for the payload hidden: (V, C)
 };
@@ -40,6 +49,8 @@ struct OpenStore {
   std::string dir;  ///< empty: none
   StoreIndex index;
   at::Tensor head;  // (V, C), for the payload hidden
+
+  ReplayOrder order() const { return {index.rows(), static_cast<uint64_t>(index.seed)}; }
 };
 
 /// Opens the store in `dir` for a run of `run.rows()` rows (see store_of_run). Not collective.

@@ -73,11 +73,7 @@ RowPlace StoreIndex::place(int64_t row) const {
 
 std::vector<ShardId> StoreIndex::shards() const {
   std::vector<ShardId> all;
-  for (int64_t chunk = 0; chunk < chunks(); ++chunk) {
-    for (int64_t part = 0; part < parts; ++part) {
-      if (rows_of({chunk, part}) > 0) all.push_back({chunk, part});
-    }
-  }
+  for (int64_t number = 0; number < shard_count(); ++number) all.push_back(shard(number));
   return all;
 }
 

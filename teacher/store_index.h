@@ -66,7 +66,10 @@ struct StoreIndex {
   int64_t rows_of(const ShardId& shard) const;
   /// Of the recorded row `row` in [0, rows()).
   RowPlace place(int64_t row) const;
-  /// All that hold rows, in the order of steps.
+  int64_t shard_count() const { return chunks() * parts; }
+  /// In the order of steps.
+  ShardId shard(int64_t number) const { return {number / parts, number % parts}; }
+  /// All shards, none of them empty.
   std::vector<ShardId> shards() const;
   std::string shard_name(const ShardId& shard) const;
   /// Changes with anything that the bytes of a shard depend on: 32 hexadecimal digits.

@@ -88,16 +88,15 @@ double StoredSoftTargets::take_wait_seconds() { return std::exchange(wait_second
 
 int64_t StoredSoftTargets::take_bytes() { return std::exchange(bytes_, 0); }
 
-std::vector<std::string> missing_shards(const StoreIndex& index, const std::string& dir,
-                                        int64_t rows) {
-  std::vector<std::string> missing;
+MissingShards missing_shards(const StoreIndex& index, const std::string& dir, int64_t rows) {
+  MissingShards missing;
   const int64_t steps = std::min(index.steps, (rows + index.batch - 1) / index.batch);
-  for (const ShardId& shard : index.shards()) {
+  const int64_t chunks = (steps + index.steps_per_shard - 1) / index.steps_per_shard;
+  for (int64_t number = 0; number < chunks * index.parts; ++number) {
     std::error_code ignored;
-    const std::string name = index.shard_name(shard);
-    if (shard.chunk * index.steps_per_shard < steps &&
-        !std::filesystem::exists(dir + "/" + name, ignored))
-      missing.push_back(name);
+    const std::string name = index.shard_name(index.shard(number));
+    if (std::filesystem::exists(dir + "/" + name, ignored)) continue;
+    if (++missing.count <= 4) missing.first.push_back(name);
   }
   return missing;
 }

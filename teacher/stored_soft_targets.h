@@ -51,9 +51,12 @@ class StoredSoftTargets : public SoftTargetSource {
   int64_t bytes_ = 0;
 };
 
-/// The names of the shards in `dir` that a run of `rows` rows reads and that are not there.
-std::vector<std::string> missing_shards(const StoreIndex& index, const std::string& dir,
-                                        int64_t rows);
+struct MissingShards {
+  int64_t count = 0;
+  std::vector<std::string> first;  ///< names, at most four
+};
+/// The shards that a run of `rows` rows reads and that are not in `dir`.
+MissingShards missing_shards(const StoreIndex& index, const std::string& dir, int64_t rows);
 
 /// The head of a store with the payload hidden, (V, C) in its dtype; otherwise an undefined
 /// tensor. Throws c10::ValueError naming the file where it is missing, damaged or of another shape.

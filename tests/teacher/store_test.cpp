@@ -367,15 +367,17 @@ TEST(StoreTest, MissingShardsThatARunNeedsAreNamed) {
   const ScratchDir dir;
   const StoreIndex index = topk_index();
   write_example(index, dir.path());
-  EXPECT_TRUE(missing_shards(index, dir.path(), index.rows()).empty());
+  EXPECT_EQ(missing_shards(index, dir.path(), index.rows()).count, 0);
   std::filesystem::remove(dir / index.shard_name({1, 0}));
   std::filesystem::remove(dir / index.shard_name({2, 1}));
-  EXPECT_EQ(missing_shards(index, dir.path(), 1000),
+  const MissingShards both = missing_shards(index, dir.path(), 1000);
+  EXPECT_EQ(both.count, 2);
+  EXPECT_EQ(both.first,
             (std::vector<std::string>{"shard-000001-0000.soft", "shard-000002-0001.soft"}));
   // 16 rows are the steps 0 to 3, of chunks 0 and 1.
-  EXPECT_EQ(missing_shards(index, dir.path(), 16),
+  EXPECT_EQ(missing_shards(index, dir.path(), 16).first,
             (std::vector<std::string>{"shard-000001-0000.soft"}));
-  EXPECT_TRUE(missing_shards(index, dir.path(), 15).empty());
+  EXPECT_EQ(missing_shards(index, dir.path(), 15).count, 0);
 }
 
 }  // namespace
