@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
@@ -21,7 +22,12 @@ namespace {
 namespace fs = std::filesystem;
 using Arguments = std::vector<std::string>;
 
+/// An option that is given again replaces the one before it.
 Arguments operator+(Arguments some, const Arguments& more) {
+  for (const std::string& word : more) {
+    const auto at = word.starts_with("--") ? std::find(some.begin(), some.end(), word) : some.end();
+    if (at != some.end()) some.erase(at, at + 2);
+  }
   some.insert(some.end(), more.begin(), more.end());
   return some;
 }
