@@ -16,7 +16,7 @@ class TeacherInference {
                    double temperature, uint64_t seed);
 
   const PayloadSpec& payload() const { return payload_; }
-  /// The output head (V, C) in the payload's dtype, on the CPU: what a student needs with the
+  /// The output head (V, C) in the compute dtype, on the CPU: what a student needs with the
   /// payload hidden.
   at::Tensor head() const;
 
