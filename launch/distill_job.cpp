@@ -125,8 +125,9 @@ void DistillJob::send_head() {
   if (config.replays()) return;
   const PayloadSpec spec = payload();
   if (spec.kind != Payload::kHidden || placement.colocated()) return;
-  teacher_head_ = is_teacher_ ? inference(0).head()
-                              : at::empty({spec.vocab, spec.width}, config.run.compute());  // (V, C)
+  teacher_head_ = is_teacher_
+                      ? inference(0).head()
+                      : at::empty({spec.vocab, spec.width}, config.run.compute());  // (V, C)
   world.broadcast(teacher_head_, placement.teachers.front());
 }
 

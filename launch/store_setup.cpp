@@ -88,6 +88,7 @@ StoreIndex store_of_run(const Corpus& corpus, uint64_t tokenizer, const PayloadS
   index.data = hex(corpus.fingerprint());
   index.tokenizer = tokenizer == 0 ? "" : hex(tokenizer);
   index.payload = payload;
+  index.precision = run.precision;
   index.temperature = temperature;
   index.seed = run.seed;
   index.steps = train.steps;

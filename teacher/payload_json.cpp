@@ -4,13 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "comm/value_coding.h"
 #include "data/json_input.h"
 
 namespace temper {
-
-std::string value_name(const PayloadSpec& spec) {
-  return spec.dtype == at::kBFloat16 ? "bfloat16" : "float32";
-}
 
 nlohmann::ordered_json payload_spec_json(const PayloadSpec& spec) {
   nlohmann::ordered_json json;
@@ -18,7 +15,7 @@ nlohmann::ordered_json payload_spec_json(const PayloadSpec& spec) {
   json["vocab"] = spec.vocab;
   json["width"] = spec.width;
   json["entries"] = spec.entries;
-  json["values"] = value_name(spec);
+  json["values"] = value_type_name(spec.dtype);
   return json;
 }
 
@@ -37,10 +34,13 @@ PayloadSpec payload_spec_from_json(const nlohmann::json& json, const std::string
   spec.vocab = fields.integer("vocab");
   spec.width = fields.integer("width");
   spec.entries = fields.integer("entries");
-  const std::string values = fields.text("values");
-  if (values != "bfloat16" && values != "float32")
-    fields.refuse("values", "bfloat16 or float32 is wanted");
-  spec.dtype = values == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  known = false;
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf, at::kByte}) {
+    if (fields.text("values") != value_type_name(type)) continue;
+    spec.dtype = type;
+    known = true;
+  }
+  if (!known) fields.refuse("values", "fp32, bf16, fp16 or int8 is wanted");
   return spec;
 }
 

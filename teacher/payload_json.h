@@ -18,7 +18,4 @@ PayloadSpec payload_spec_from_json(const nlohmann::json& json, const std::string
 /// where its sizes overflow.
 void validate_payload_spec(const PayloadSpec& spec, const std::string& file);
 
-/// How the values of a payload are written, for people: "bfloat16".
-std::string value_name(const PayloadSpec& spec);
-
 }  // namespace temper

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "teacher/payload_json.h"
+#include "comm/value_coding.h"
 
 namespace temper {
 namespace {
@@ -28,11 +28,12 @@ std::vector<Field> fields_of(const StoreIndex& index) {
       {"data", index.data, "", true},
       {"payload", payload_name(payload.kind), "--teacher.payload", true},
       {"entries", text(payload.entries), entries, true},
-      {"values", value_name(payload), "--run.precision", true},
+      {"values", value_type_name(payload.dtype), "--teacher.values", true},
       {"temperature", text(index.temperature), "--teacher.temperature", true},
       {"seed", text(index.seed), "--run.seed", true},
       {"seq", text(index.seq), "--train.seq", true},
       {"width", text(payload.width), "--teacher.path", false},
+      {"precision", index.precision, "--run.precision", false},
       {"teacher", index.teacher, "--teacher.path", false},
       {"steps", text(index.steps), "--train.steps", false},
       {"batch", text(index.batch), "--train.batch", false},
@@ -59,7 +60,6 @@ void check_replay_fits(const StoreIndex& store, const StoreIndex& run, const std
     std::string remedy = "give " + theirs[i].option + " " + theirs[i].value;
     if (name == "data" || name == "tokenizer" || name == "vocabulary")
       remedy = "read the data that it was recorded from (" + store.data_words + ")";
-    if (name == "values") remedy = "give the " + theirs[i].option + " that it was recorded with";
     TORCH_CHECK_VALUE(false, "--teacher.store ", dir, " does not fit this run: ", name, " is ",
                       shown(theirs[i]), " in the store and ", shown(ours[i]), " here; ", remedy,
                       ", or record another store for this run with temper record");

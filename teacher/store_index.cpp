@@ -32,6 +32,7 @@ nlohmann::ordered_json essence(const StoreIndex& index) {
   json["data"] = index.data;
   json["tokenizer"] = index.tokenizer;
   json["payload"] = payload_spec_json(index.payload);
+  json["precision"] = index.precision;
   json["temperature"] = index.temperature;
   json["seed"] = index.seed;
   json["steps"] = index.steps;
@@ -136,6 +137,7 @@ StoreIndex store_index_from_json(const nlohmann::json& json, const std::string& 
   index.data = fields.text("data");
   index.tokenizer = fields.text("tokenizer");
   index.payload = payload_spec_from_json(fields.object("payload"), file);
+  index.precision = fields.text("precision");
   index.temperature = fields.number("temperature");
   index.seed = fields.integer("seed");
   index.steps = fields.integer("steps");

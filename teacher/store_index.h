@@ -41,6 +41,7 @@ struct StoreIndex {
   std::string data;       ///< Corpus::fingerprint(), 16 hexadecimal digits
   std::string tokenizer;  ///< of the data's tokenizer, 16 digits; empty where it is not known
   PayloadSpec payload;
+  std::string precision;  ///< of the teacher's matrix products: fp32 or bf16
   double temperature = 1;
   int64_t seed = 0;  ///< of the data's order and of draws
   int64_t steps = 0;

@@ -58,8 +58,9 @@ struct MissingShards {
 /// The shards that a run of `rows` rows reads and that are not in `dir`.
 MissingShards missing_shards(const StoreIndex& index, const std::string& dir, int64_t rows);
 
-/// The head of a store with the payload hidden, (V, C) in its dtype; otherwise an undefined
-/// tensor. Throws c10::ValueError naming the file where it is missing, damaged or of another shape.
+/// The head of a store with the payload hidden, (V, C) in the dtype that the teacher had it
+/// in; otherwise an undefined tensor. Throws c10::ValueError naming the file where it is missing,
+/// damaged or of another shape.
 at::Tensor read_store_head(const StoreIndex& index, const std::string& dir);
 
 }  // namespace temper

@@ -101,7 +101,9 @@ TEST(RecordTest, ReplaysGiveTheLossesOfTheLiveRunBitForBit) {
   for (const Arguments& payload :
        {Arguments{"--teacher.payload", "full"}, Arguments{"--teacher.payload", "hidden"},
         Arguments{"--teacher.payload", "topk", "--teacher.topk", "8"},
-        Arguments{"--teacher.payload", "sample"}}) {
+        Arguments{"--teacher.payload", "sample"},
+        Arguments{"--teacher.payload", "hidden", "--teacher.values", "int8", "--run.precision",
+                  "bf16"}}) {
     const ScratchDir scratch;
     const std::string tee = scratch / "tee", alone = scratch / "alone";
     const Arguments rows = payload + Arguments{"--train.micro-batch", "2"};
@@ -348,7 +350,8 @@ TEST(RecordTest, WhatDoesNotFitIsRefusedByFieldBeforeTheFirstStep) {
   refused("seq is 32 in the store and 16 here; give --train.seq 32", {"--train.seq", "16"});
   refused("payload is full in the store and topk here; give --teacher.payload full",
           {"--teacher.payload", "topk"});
-  refused("values is float32 in the store and bfloat16 here", {"--run.precision", "bf16"});
+  refused("values is fp32 in the store and bf16 here; give --teacher.values fp32",
+          {"--run.precision", "bf16"});
   refused("data is ", {"--data.text", text + "b"}, 2);
   refused("vocabulary is 256 in the store and 300 here",
           {"--data.tokenizer", "sentencepiece", "--data.vocab", "300"});

@@ -24,6 +24,7 @@ StoreIndex example_index(const PayloadSpec& spec) {
   index.data = std::string(16, 'b');
   index.tokenizer = std::string(16, 'c');
   index.payload = spec;
+  index.precision = "fp32";
   index.temperature = 2.5;
   index.seed = 11;
   index.steps = 7;

@@ -31,7 +31,7 @@ std::string bytes_of(const at::Tensor& part) {
 
 TEST(StoreTest, EveryPayloadComesBackBitForBit) {
   for (const Payload kind : {Payload::kFull, Payload::kHidden, Payload::kTopk, Payload::kSample}) {
-    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf, at::kByte}) {
       const ScratchDir dir;
       const StoreIndex index = example_index(example_spec(kind, dtype));
       write_example(index, dir.path());
@@ -271,7 +271,7 @@ TEST(StoreTest, ARunThatDoesNotFitIsRefusedByField) {
          [](StoreIndex& run) { run.payload.kind = Payload::kFull; });
   expect("entries is 5 in the store and 6 here; give --teacher.topk 5",
          [](StoreIndex& run) { run.payload.entries = 6; });
-  expect("values is bfloat16 in the store and float32 here",
+  expect("values is bf16 in the store and fp32 here; give --teacher.values bf16",
          [](StoreIndex& run) { run.payload.dtype = at::kFloat; });
 }
 
@@ -279,6 +279,7 @@ TEST(StoreTest, AnotherStoreInTheFolderIsRefusedByField) {
   const StoreIndex store = topk_index();
   for (const auto& [field, change] :
        std::vector<std::pair<std::string, std::function<void(StoreIndex&)>>>{
+           {"precision", [](StoreIndex& index) { index.precision = "bf16"; }},
            {"teacher", [](StoreIndex& index) { index.teacher = "x"; }},
            {"steps", [](StoreIndex& index) { index.steps = 8; }},
            {"batch", [](StoreIndex& index) { index.batch = 6; }},
