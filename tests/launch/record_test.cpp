@@ -176,6 +176,7 @@ TEST(RecordTest, ALongerRunReadsTheStoreAgain) {
 class Job {
  public:
   Job(const Arguments& arguments, const std::string& log) {
+    std::fflush(nullptr);
     pid_ = fork();
     if (pid_ != 0) return;
     std::vector<std::string> all = {

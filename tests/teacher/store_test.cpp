@@ -39,7 +39,9 @@ TEST(StoreTest, EveryPayloadComesBackBitForBit) {
       EXPECT_EQ(to_json(read).dump(), to_json(index).dump());
       // The run has another batch than the recording, and uneven micro-batches.
       const Replay replay{.batch = 7, .seed = 11, .order = {index.rows(), 11}};
-      StoredSoftTargets source(read, dir.path(), replay, {});
+      const at::Tensor head =
+          kind == Payload::kHidden ? at::zeros({256, 10}) : at::Tensor();  // (V, C)
+      StoredSoftTargets source(read, dir.path(), replay, head);
       int64_t rows_read = 0;
       for (int64_t step = 0; step < 5; ++step) {
         for (const auto& [first, rows] : std::vector<std::pair<int64_t, int64_t>>{{0, 4}, {4, 3}}) {
