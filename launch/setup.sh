@@ -12,7 +12,7 @@ temper_packages=(
   build-essential cmake ninja-build ccache pkg-config ca-certificates
   openmpi-bin libopenmpi-dev libboost-program-options-dev nlohmann-json3-dev
   libsentencepiece-dev libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev libbenchmark-dev
-  python3 python3-venv
+  python3 python3-venv iproute2
 )
 
 say() { printf '[setup] %s\n' "$*" >&2; }

@@ -69,6 +69,7 @@ StepResult TrainingStep::run(int64_t step) {
     hidden.backward(hidden_gradient);
   }
 
+  const auto reduction = std::chrono::steady_clock::now();
   reducer_->reduce();
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
   at::Tensor totals =
@@ -104,7 +105,9 @@ StepResult TrainingStep::run(int64_t step) {
   optimizer_.step(result.lr);
 
   if (source_ != nullptr) result.wait_seconds = source_->take_wait_seconds();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const auto end = std::chrono::steady_clock::now();
+  result.seconds = std::chrono::duration<double>(end - start).count();
+  result.update_seconds = std::chrono::duration<double>(end - reduction).count();
   return result;
 }
 
