@@ -105,7 +105,8 @@ double lock_step_seconds(const StepTimes& times) {
   const double serve = times.unit_teacher + times.unit_message;
   const double turns = std::ceil(n / m) - 1;  // others of the same teacher come first
   const double chain = times.round() + turns * serve;
-  const double service = times.units * (n / m) * serve + times.unit_student + times.pause;
+  const double service =
+      times.units * (n / m) * serve + times.unit_student - times.unit_copy + times.pause;
   return std::max(chain, service);
 }
 

@@ -207,7 +207,7 @@ TEST(ThroughputModelTest, AgreesWithASimulatedStream) {
             const PlanJob shape = job(students * units, 1, 10);  // a unit: 10 ms at a student
             const std::vector<NodeRoles> nodes{{teachers, students}};
             const int64_t best = recommended_lookahead(rates, cluster, shape, nodes);
-            for (const int64_t lookahead : {int64_t{0}, best}) {
+            for (const int64_t lookahead : {int64_t{0}, int64_t{1}, best}) {
               const double tokens = static_cast<double>(shape.batch * shape.seq);
               const double model =
                   tokens / predict(rates, cluster, shape, nodes, lookahead).tokens_per_s;
