@@ -22,9 +22,15 @@ struct ChannelConfig {
   int64_t seq = 0;
   PayloadSpec payload;
   double temperature = 1.0;
-  int64_t lookahead = 2;  ///< micro-batches per student in flight; 0: a teacher begins when its
-                          ///< student asks (lock-step)
+  uint64_t tokenizer = 0;  ///< fingerprint of the data's tokenizer, 0 where unknown
+  int64_t lookahead = 2;   ///< micro-batches per student in flight; 0: a teacher begins when its
+                           ///< student asks (lock-step)
 };
+
+/// The header of a micro-batch with `tokens` (B, S): what the teacher writes and the student
+/// expects.
+SoftTargetHeader make_header(const ChannelConfig& config, const MicroBatchId& id,
+                             const at::Tensor& tokens);
 
 /// The student's end. `world` and `placement` name the peers; `units` is the number of
 /// micro-batches this student will consume: it must ask for all of them, or its teachers wait for

@@ -86,15 +86,7 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
                   id.rows <= config.max_rows,
               "a micro-batch of ", id.rows, " rows with tokens ", tokens.sizes(),
               " in a channel of ", config.max_rows, " rows of ", config.seq);
-  SoftTargetHeader expected;
-  expected.step = id.step;
-  expected.first_row = id.first_row;
-  expected.rows = id.rows;
-  expected.seq = config.seq;
-  expected.payload = config.payload.kind;
-  expected.vocab = config.payload.vocab;
-  expected.temperature = config.temperature;
-  expected.token_hash = hash_tokens(tokens);
+  const SoftTargetHeader expected = make_header(config, id, tokens);
 
   const int64_t unit = next++;
   grant_through(unit + config.lookahead);

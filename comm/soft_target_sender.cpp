@@ -133,7 +133,7 @@ PayloadView SoftTargetSender::acquire(int student, int64_t rows) {
 void SoftTargetSender::send(int student, const SoftTargetHeader& header) {
   Lane& lane = impl_->lane_of(student);
   TORCH_CHECK(lane.acquired_rows != 0, "send() without acquire() for student ", student);
-  TORCH_CHECK(header.rows == lane.acquired_rows, "send() of ", header.rows,
+  TORCH_CHECK(int64_t{header.rows} == lane.acquired_rows, "send() of ", header.rows,
               " rows after acquire() of ", lane.acquired_rows);
   const at::Tensor& buffer = lane.buffers[lane.at];
   write_header(buffer, header);

@@ -41,6 +41,7 @@ void check_header(const SoftTargetHeader& expected, const SoftTargetHeader& rece
   check("seq", expected.seq, received.seq);
   check("vocab", expected.vocab, received.vocab);
   check("temperature", expected.temperature, received.temperature);
+  check("tokenizer", expected.tokenizer, received.tokenizer);
   check("token_hash", expected.token_hash, received.token_hash);
 }
 

@@ -25,11 +25,12 @@ struct SoftTargetHeader {
   Payload payload = Payload::kFull;
   int64_t step = 0;
   int64_t first_row = 0;
-  int64_t rows = 0;
-  int64_t seq = 0;
+  uint32_t rows = 0;
+  uint32_t seq = 0;
   int64_t vocab = 0;
   double temperature = 1.0;  ///< T of the soft targets, so that both sides mean the same
   uint64_t token_hash = 0;   ///< of the micro-batch's input ids
+  uint64_t tokenizer = 0;    ///< fingerprint of the tokenizer that made them, 0 where unknown
 };
 static_assert(sizeof(SoftTargetHeader) == 64);
 

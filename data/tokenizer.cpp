@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "data/fingerprint.h"
 #include "data/sentencepiece.h"
 #include "data/tokenizer_json.h"
 
@@ -32,6 +33,13 @@ class ByteTokenizer : public Tokenizer {
 };
 
 }  // namespace
+
+uint64_t fingerprint(const Tokenizer& tokenizer) {
+  Fingerprint hash;
+  for (int64_t id = 0; id < tokenizer.vocab(); ++id)
+    hash.add(tokenizer.token(static_cast<int32_t>(id)));
+  return hash.value();
+}
 
 std::unique_ptr<Tokenizer> make_byte_tokenizer() { return std::make_unique<ByteTokenizer>(); }
 

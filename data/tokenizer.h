@@ -41,6 +41,10 @@ class Tokenizer {
   virtual std::string file() const { return {}; }
 };
 
+/// A hash of all tokens as their file spells them, in the order of their ids: the same for the same
+/// vocabulary, whatever file it came from.
+uint64_t fingerprint(const Tokenizer& tokenizer);
+
 /// Each byte is its own id: vocabulary 256.
 std::unique_ptr<Tokenizer> make_byte_tokenizer();
 

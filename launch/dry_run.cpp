@@ -5,7 +5,6 @@
 
 #include "launch/memory_model.h"
 #include "launch/progress.h"
-#include "teacher/inference.h"
 
 namespace temper {
 
@@ -89,8 +88,7 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
   const RowRange rows = share(train.batch, students - 1, students);
   const int64_t micro =
       train.micro_batch > 0 ? std::min(train.micro_batch, rows.size()) : rows.size();
-  const PayloadSpec payload = payload_spec(payload_from_name(teacher.payload), teacher_shape,
-                                           teacher.entries(), run.compute());
+  const PayloadSpec payload = teacher.payload_spec(teacher_shape, run.compute());
   const auto wire = static_cast<double>(payload.bytes_per_token());
   const double message = static_cast<double>(micro * train.seq) * wire;
   std::printf("\nSoft targets (payload %s)\n", teacher.payload.c_str());

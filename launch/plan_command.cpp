@@ -6,16 +6,15 @@
 
 #include "comm/agree.h"
 #include "launch/command.h"
+#include "launch/distill_config.h"
+#include "launch/distill_inputs.h"
 #include "launch/dry_run.h"
 #include "launch/plan_config.h"
 #include "launch/plan_probe.h"
 #include "launch/plan_rates.h"
 #include "launch/plan_report.h"
 #include "launch/progress.h"
-#include "launch/setup.h"
-#include "launch/vocabulary.h"
 #include "model/hugging_face.h"
-#include "student/student_model.h"
 
 namespace temper {
 
@@ -29,25 +28,16 @@ class PlanCommand : public Command {
   }
 
   void add_options(boost::program_options::options_description& options) override {
-    run_.add_options(options, /*folder=*/false);
+    config_.add_options(options);
     plan_.add_options(options);
-    data_.add_options(options);
-    teacher_.add_options(options);
-    student_.add_options(options);
-    loss_.add_options(options);
-    train_.add_options(options);
   }
 
   void validate() const override {
-    run_.validate();
+    config_.validate();
     plan_.validate();
-    data_.validate();
-    teacher_.validate();
-    student_.validate();
-    loss().validate();
-    train_.validate();
+    const DataConfig& data = config_.data;
     TORCH_CHECK_VALUE(
-        plan_.given() || data_.source != "text" || data_.tokenizer != "sentencepiece",
+        plan_.given() || data.source != "text" || data.tokenizer != "sentencepiece",
         "--data.tokenizer sentencepiece would train a new tokenizer: plan with the finished one "
         "(a tokenizer.model), or with --data.source builtin and --data.vocab as large");
   }
@@ -55,28 +45,12 @@ class PlanCommand : public Command {
   void run(const Invocation& invocation) override;
 
  private:
-  LossConfig loss() const {
-    LossConfig loss = loss_;
-    loss.temperature = teacher_.temperature;
-    return loss;
-  }
-
-  /// Where the teacher's weights will lie, for a student that is cut from it.
-  std::string teacher_folder() const {
-    return teacher_.train_steps > 0 ? "RUN.DIR/teacher" : teacher_.model.path;
-  }
   std::vector<int> planned_nodes(const Machine& machine) const;
   void probe(const Communicator& world, const Machine& machine, PlanResult& plan);
   void fill_sizes(PlanResult& plan, double teacher_weights) const;
 
-  RunConfig run_;
+  DistillConfig config_;
   PlanConfig plan_;
-  DataConfig data_;
-  TeacherConfig teacher_;
-  StudentModel student_;
-  LossConfig loss_;
-  TrainConfig train_;
-
   TransformerConfig teacher_shape_, student_shape_;
 };
 
@@ -94,32 +68,26 @@ std::vector<int> PlanCommand::planned_nodes(const Machine& machine) const {
 
 /// Measures the rates on the ranks at hand.
 void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanResult& plan) {
-  choose_tokenizer(data_, teacher_.model.path.empty() ? student_.folder() : teacher_.model.path);
-  const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, "", world);
+  const DistillInputs inputs = open_distill_inputs(config_, "", world);
+  teacher_shape_ = inputs.teacher_shape;
+  student_shape_ = inputs.student_shape;
   const bool alone = world.size() == 1;
   const auto ranks = static_cast<int64_t>(world.size());
-  ProbeJob job{world,        machine,      *corpus,  {},     {},
-               std::nullopt, std::nullopt, teacher_, loss(), train_};
+  LossConfig loss = config_.loss;
+  loss.temperature = config_.teacher.temperature;
+  ProbeJob job{world,        machine,      *inputs.corpus,  {},   teacher_shape_,
+               std::nullopt, std::nullopt, config_.teacher, loss, config_.train};
   agree(world, [&] {
-    const int64_t teachers = alone                      ? 0
-                             : plan_.probe_teachers > 0 ? plan_.probe_teachers
-                                                        : std::max<int64_t>(1, ranks / 2);
-    TORCH_CHECK_VALUE(alone || teachers < ranks, "--plan.probe-teachers is ", teachers,
-                      ": no student is left of ", ranks, " ranks; give fewer");
+    const int64_t teachers = alone                  ? 0
+                             : config_.teachers > 0 ? config_.teachers
+                                                    : std::max<int64_t>(1, ranks / 2);
     job.placement = place(static_cast<int>(teachers), machine.node_of_rank);
     const int64_t planned = plan_.ranks > 0 ? plan_.ranks : ranks;
     job.students = alone ? std::max<int64_t>(1, planned / 2) : ranks - teachers;
-    job.students = std::min(job.students, train_.batch);
-    teacher_shape_ = teacher_.model.resolve(corpus->vocab());
-    student_shape_ = student_.resolve({teacher_shape_, teacher_folder()}, corpus->vocab());
-    fit_vocabulary(*corpus, "teacher", teacher_.model.path, teacher_shape_);
-    fit_vocabulary(*corpus, "student", student_.folder(), student_shape_);
-    check_fit(teacher_shape_, "teacher", teacher_.model.path, *corpus, train_.seq);
-    check_fit(student_shape_, "student", student_.folder(), *corpus, train_.seq);
-    check_parts(*corpus, train_.seq, /*training=*/true);
-    job.teacher_shape = teacher_shape_;
+    job.students = std::min(job.students, config_.train.batch);
+    const std::string& path = config_.teacher.model.path;
     if (alone || job.placement.is_teacher(world.rank())) {
-      if (teacher_.model.path.empty()) {
+      if (path.empty()) {
         job.teacher.emplace(teacher_shape_, at::kFloat, machine.device);
         job.teacher->init_weights(1);
       } else {
@@ -127,7 +95,7 @@ void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanR
         load.device = machine.device;
         load.dtype = std::nullopt;
         load.vocab = teacher_shape_.vocab;
-        job.teacher.emplace(load_model(teacher_.model.path, load));
+        job.teacher.emplace(load_model(path, load));
       }
     }
     if (alone || !job.placement.is_teacher(world.rank())) {
@@ -136,13 +104,13 @@ void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanR
       job.student->init_weights(1);
     }
     for (const Payload payload : plan_.payload_list())
-      planned_spec(payload, teacher_shape_, teacher_, run_.compute()).validate();
+      planned_spec(payload, teacher_shape_, config_.teacher, job.compute).validate();
   });
-  job.compute = run_.compute();
+  job.compute = config_.run.compute();
   job.steps = plan_.probe_steps;
   job.payloads = plan_.payload_list();
   if (world.rank() == 0) {
-    say("data    " + corpus->describe());
+    say("data    " + inputs.corpus->describe());
     say("teacher " + describe_model(teacher_shape_));
     say("student " + describe_model(student_shape_));
     if (!machine.note.empty()) say("note    " + machine.note);
@@ -170,9 +138,10 @@ void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanR
 
 void PlanCommand::fill_sizes(PlanResult& plan, double teacher_weights) const {
   for (PayloadRates& rates : plan.rates) {
-    const PayloadSpec spec = planned_spec(rates.payload, teacher_shape_, teacher_, run_.compute());
+    const PayloadSpec spec =
+        planned_spec(rates.payload, teacher_shape_, config_.teacher, config_.run.compute());
     rates.sizes.teacher_weights = teacher_weights;
-    rates.sizes.student_state = training_bytes(student_shape_, train_.optimizer);
+    rates.sizes.student_state = training_bytes(student_shape_, config_.train.optimizer);
     rates.sizes.teacher_head = head_bytes(spec);
   }
   plan.cluster.gradient_bytes = static_cast<double>(student_shape_.parameter_count()) * 4;
@@ -180,12 +149,12 @@ void PlanCommand::fill_sizes(PlanResult& plan, double teacher_weights) const {
 
 void PlanCommand::run(const Invocation& invocation) {
   const Communicator& world = invocation.world;
-  if (world.size() == 1 && run_.threads == 0 && plan_.ranks_per_node > 0) {
+  if (world.size() == 1 && config_.run.threads == 0 && plan_.ranks_per_node > 0) {
     // What one of so many ranks will have.
-    run_.threads = std::max<int64_t>(
+    config_.run.threads = std::max<int64_t>(
         1, static_cast<int64_t>(std::thread::hardware_concurrency()) / plan_.ranks_per_node);
   }
-  const Machine machine = set_up_machine(run_, world);
+  const Machine machine = set_up_machine(config_.run, world);
   PlanResult plan;
   std::vector<int> nodes;
   agree(world, [&] {
@@ -196,8 +165,10 @@ void PlanCommand::run(const Invocation& invocation) {
                       plan_.teachers, ": no student is left of ", nodes.size(),
                       " ranks; give fewer teachers or more --plan.ranks");
     if (plan_.given() || invocation.dry_run) {
-      teacher_shape_ = teacher_.model.resolve(planned_vocab(data_, teacher_.model));
-      student_shape_ = student_.resolve({teacher_shape_, teacher_folder()}, teacher_shape_.vocab);
+      teacher_shape_ =
+          config_.teacher.model.resolve(planned_vocab(config_.data, config_.teacher.model));
+      student_shape_ = config_.student.resolve({teacher_shape_, config_.teacher_folder("RUN.DIR")},
+                                               teacher_shape_.vocab);
     }
   });
   if (invocation.dry_run) {
@@ -212,24 +183,25 @@ void PlanCommand::run(const Invocation& invocation) {
       PayloadRates rates;
       rates.payload = payload;
       rates.bytes = static_cast<double>(
-          planned_spec(payload, teacher_shape_, teacher_, run_.compute()).bytes_per_token());
+          planned_spec(payload, teacher_shape_, config_.teacher, config_.run.compute())
+              .bytes_per_token());
       plan.rates.push_back(rates);
     }
     if (plan_.flops > 0) {
-      set_rates_from_flops(plan.rates, teacher_shape_, student_shape_, train_.seq,
+      set_rates_from_flops(plan.rates, teacher_shape_, student_shape_, config_.train.seq,
                            plan_.flops * plan_.utilisation);
       plan.source = format("from %.3g FLOP/s a rank, of which models reach %.0f%%", plan_.flops,
                            100 * plan_.utilisation);
     } else {
-      set_rates_from_tokens(plan.rates, teacher_shape_, student_shape_, train_.seq,
+      set_rates_from_tokens(plan.rates, teacher_shape_, student_shape_, config_.train.seq,
                             plan_.teacher_tokens_per_s, plan_.student_tokens_per_s);
       plan.source = format("given: a teacher rank %s tokens/s, a student rank %s",
                            count_text(plan_.teacher_tokens_per_s).c_str(),
                            count_text(plan_.student_tokens_per_s).c_str());
     }
-    const double width = run_.precision == "bf16" ? 2 : 4;
+    const double width = config_.run.precision == "bf16" ? 2 : 4;
     fill_sizes(plan, static_cast<double>(teacher_shape_.parameter_count()) *
-                         (teacher_.model.path.empty() ? 4 : width));
+                         (config_.teacher.model.path.empty() ? 4 : width));
   } else {
     probe(world, machine, plan);
   }
@@ -239,8 +211,8 @@ void PlanCommand::run(const Invocation& invocation) {
   plan.cluster.latency_s = plan_.latency_us * 1e-6;
   plan.memory_bytes = plan_.memory_gib * 1024 * 1024 * 1024;
   if (world.rank() != 0) return;
-  fill_predictions(plan, {train_.batch, train_.micro_batch, train_.seq}, nodes, plan_.teachers,
-                   teacher_.lookahead);
+  fill_predictions(plan, {config_.train.batch, config_.train.micro_batch, config_.train.seq}, nodes,
+                   plan_.teachers, config_.teacher.lookahead);
   if (invocation.json) {
     std::printf("%s\n", to_json(plan).dump(2).c_str());
   } else {

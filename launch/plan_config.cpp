@@ -20,10 +20,9 @@ void PlanConfig::add_options(po::options_description& options) {
   };
   auto add = options.add_options();
   add("plan.probe-steps", count(&probe_steps),
-      "steps that are measured for each payload, after three that are not");
-  add("plan.probe-teachers", count(&probe_teachers),
-      "teacher ranks while probing under mpirun; the others are students at the same time "
-      "(0: half of the ranks)");
+      "steps that are measured for each payload, after three that are not; under mpirun "
+      "launch.teachers of the ranks are teachers meanwhile (0: half of them) and the others "
+      "students");
   add("plan.ranks", count(&ranks), "ranks to plan for (0: those that run this command)");
   add("plan.ranks-per-node", count(&ranks_per_node),
       "ranks on each node (0: as the ranks at hand lie; all on one node where others are planned)");
@@ -59,7 +58,6 @@ void PlanConfig::validate() const {
   };
   constexpr int64_t kMostRanks = 1 << 20;
   at_least("probe-steps", probe_steps, 1, 100000);
-  at_least("probe-teachers", probe_teachers, 0, kMostRanks);
   at_least("ranks", ranks, 0, kMostRanks);
   at_least("ranks-per-node", ranks_per_node, 0, kMostRanks);
   at_least("teachers", teachers, 0, kMostRanks);

@@ -13,7 +13,6 @@ namespace temper {
 
 struct PlanConfig {
   int64_t probe_steps = 20;
-  int64_t probe_teachers = 0;  ///< of the ranks at hand, while probing; 0: half of them
   int64_t ranks = 0;           ///< to plan for; 0: those at hand
   int64_t ranks_per_node = 0;  ///< 0: as at hand, or all on one node
   int64_t teachers = 0;        ///< one split only; 0: every split

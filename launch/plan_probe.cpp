@@ -101,15 +101,8 @@ double message_seconds(const Communicator& world, int from, int to, const Channe
       for (int64_t n = 0; n < kMessages; ++n) {
         const PayloadView out = sender.acquire(0, channel.max_rows);
         if (out.ids.defined()) out.ids.zero_();
-        SoftTargetHeader header;
-        header.step = n;
-        header.rows = channel.max_rows;
-        header.seq = channel.seq;
-        header.payload = channel.payload.kind;
-        header.vocab = channel.payload.vocab;
-        header.temperature = channel.temperature;
-        header.token_hash = hash_tokens(tokens);
-        sender.send(0, header);
+        const MicroBatchId id{.step = n, .first_row = 0, .rows = channel.max_rows};
+        sender.send(0, make_header(channel, id, tokens));
       }
       sender.finish();
     } else {
@@ -158,7 +151,7 @@ PayloadSpec planned_spec(Payload payload, const TransformerConfig& teacher,
                          const TeacherConfig& config, at::ScalarType compute) {
   TeacherConfig own = config;
   own.payload = payload_name(payload);
-  return payload_spec(payload, teacher, own.entries(), compute);
+  return own.payload_spec(teacher, compute);
 }
 
 ProbeResult run_probe(ProbeJob& job) {

@@ -46,17 +46,6 @@ void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& to
   }
 }
 
-PayloadSpec payload_spec(Payload kind, const TransformerConfig& teacher, int64_t entries,
-                         at::ScalarType dtype) {
-  PayloadSpec spec;
-  spec.kind = kind;
-  spec.vocab = teacher.vocab;
-  spec.width = teacher.width;
-  spec.entries = entries;
-  spec.dtype = dtype;
-  return spec;
-}
-
 LocalSoftTargets::LocalSoftTargets(TeacherInference inference) : inference_(std::move(inference)) {
   if (inference_.payload().kind == Payload::kHidden) head_ = inference_.head();  // (V, C)
 }

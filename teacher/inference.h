@@ -33,10 +33,6 @@ class TeacherInference {
   at::Tensor head_;  // (V, C) in the compute dtype
 };
 
-/// What a teacher of this shape sends: payload `kind` with `entries` ids a token (topk, sample).
-PayloadSpec payload_spec(Payload kind, const TransformerConfig& teacher, int64_t entries,
-                         at::ScalarType dtype);
-
 /// Soft targets of a teacher in the student's own process (colocated): encoded and rounded as they
 /// would be on the wire, so that layouts agree.
 class LocalSoftTargets : public SoftTargetSource {

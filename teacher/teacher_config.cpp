@@ -4,8 +4,6 @@
 
 #include <cmath>
 
-#include "comm/payload.h"
-
 namespace temper {
 
 namespace po = boost::program_options;
@@ -62,8 +60,15 @@ void TeacherConfig::validate() const {
                     ": give a finite number above 0");
 }
 
-int64_t TeacherConfig::entries() const {
-  return payload == "topk" ? topk : payload == "sample" ? draws : 0;
+PayloadSpec TeacherConfig::payload_spec(const TransformerConfig& shape,
+                                        at::ScalarType compute) const {
+  PayloadSpec spec;
+  spec.kind = payload_from_name(payload);
+  spec.vocab = shape.vocab;
+  spec.width = shape.width;
+  spec.entries = spec.kind == Payload::kTopk ? topk : spec.kind == Payload::kSample ? draws : 0;
+  spec.dtype = compute;
+  return spec;
 }
 
 }  // namespace temper

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "comm/payload.h"
 #include "model/model_config.h"
 
 namespace temper {
@@ -24,8 +25,8 @@ struct TeacherConfig {
 
   /// Declares `teacher.*`, the model's options included.
   void add_options(boost::program_options::options_description& options);
-  /// Entries per token of the payload that is chosen.
-  int64_t entries() const;
+  /// The layout of this teacher's messages; `compute` is the run's dtype.
+  PayloadSpec payload_spec(const TransformerConfig& shape, at::ScalarType compute) const;
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
 };

@@ -38,19 +38,10 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
         const RowRange rows = own[j];
         const Batch batch = corpus.read(Part::kTrain, plan.seed, step * plan.batch + rows.begin,
                                         rows.size(), plan.seq);
+        const MicroBatchId id{.step = step, .first_row = rows.begin, .rows = rows.size()};
         const PayloadView out = sender.acquire(student, rows.size());
-        inference.soft_targets({.step = step, .first_row = rows.begin, .rows = rows.size()},
-                               batch.tokens, out);
-        SoftTargetHeader header;
-        header.step = step;
-        header.first_row = rows.begin;
-        header.rows = rows.size();
-        header.seq = plan.seq;
-        header.payload = channel.payload.kind;
-        header.vocab = channel.payload.vocab;
-        header.temperature = channel.temperature;
-        header.token_hash = hash_tokens(batch.tokens);
-        sender.send(student, header);
+        inference.soft_targets(id, batch.tokens, out);
+        sender.send(student, make_header(channel, id, batch.tokens));
       }
     }
     sender.progress();

@@ -117,15 +117,8 @@ at::Tensor job_logits(const ChannelConfig& config, int64_t step, int64_t first_r
 
 SoftTargetHeader job_header(const ChannelConfig& config, int64_t step, int64_t first_row,
                             int64_t rows) {
-  SoftTargetHeader header;
-  header.step = step;
-  header.first_row = first_row;
-  header.rows = rows;
-  header.seq = config.seq;
-  header.vocab = config.payload.vocab;
-  header.temperature = config.temperature;
-  header.token_hash = hash_tokens(job_tokens(step, first_row, rows, config.seq));
-  return header;
+  return make_header(config, {.step = step, .first_row = first_row, .rows = rows},
+                     job_tokens(step, first_row, rows, config.seq));
 }
 
 ChannelJobResult run_job(const Communicator& world, ChannelJob job) {

@@ -112,6 +112,19 @@ TEST_F(ChannelProtocolTest, RefusesOtherTokens) {
   expect_refused(header, "token_hash is");
 }
 
+TEST_F(ChannelProtocolTest, RefusesAnotherTokenizer) {
+  SoftTargetHeader header = job_header(config_, 3, 0, 2);
+  header.tokenizer = 17;
+  expect_refused(header, "tokenizer is 0 here and 17 at the teacher");
+}
+
+TEST_F(ChannelProtocolTest, RefusesAShiftedBatch) {
+  // The teacher's rows begin one token later than the student's.
+  SoftTargetHeader header = job_header(config_, 3, 0, 2);
+  header.token_hash = hash_tokens(job_tokens(3, 0, 2, config_.seq) + 1);
+  expect_refused(header, "token_hash is");
+}
+
 TEST_F(ChannelProtocolTest, RefusesAnotherStep) {
   SoftTargetHeader header = job_header(config_, 3, 0, 2);
   header.step = 2;

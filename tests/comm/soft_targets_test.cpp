@@ -83,6 +83,8 @@ TEST_F(CheckHeaderTest, NamesTheFieldThatDiffers) {
   expect_refused("temperature", "2", "2.5");
   theirs_.token_hash = 43;
   expect_refused("token_hash", "42", "43");
+  theirs_.tokenizer = 5;
+  expect_refused("tokenizer", "0", "5");
 }
 
 }  // namespace

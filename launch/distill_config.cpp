@@ -1,0 +1,47 @@
+#include "launch/distill_config.h"
+
+#include <c10/util/Exception.h>
+
+namespace temper {
+
+namespace po = boost::program_options;
+
+void DistillConfig::add_options(po::options_description& options) {
+  run.add_options(options, /*folder=*/true);
+  auto add = options.add_options();
+  add("launch.teachers", po::value<int64_t>(&teachers)->default_value(teachers)->value_name("N"),
+      "teacher ranks; the other ranks are students (0: colocated, every rank runs both models)");
+  data.add_options(options);
+  teacher.add_options(options);
+  student.add_options(options);
+  loss.add_options(options);
+  train.add_options(options);
+  evaluation.add_options(options);
+  add("compare.hard-labels",
+      po::value<bool>(&hard_labels)->default_value(hard_labels)->value_name("true|false"),
+      "also train the same student on hard labels alone, for the same steps");
+  add("compare.seeds", po::value<int64_t>(&seeds)->default_value(seeds)->value_name("N"),
+      "repeat student (and comparison) with N seeds, run.seed and the next ones; the run "
+      "folder's student is the first");
+  add("debug.dump-gradient",
+      po::value<std::string>(&gradient_path)->default_value(gradient_path)->value_name("FILE"),
+      "write the first step's gradient, reduced over all ranks and not clipped, to this "
+      "safetensors file");
+}
+
+void DistillConfig::validate() const {
+  run.validate();
+  data.validate();
+  teacher.validate();
+  student.validate();
+  LossConfig own = loss;
+  own.temperature = teacher.temperature;
+  own.validate();
+  train.validate();
+  evaluation.validate();
+  TORCH_CHECK_VALUE(teachers >= 0, "--launch.teachers is ", teachers,
+                    ": give 0 (colocated) or more");
+  TORCH_CHECK_VALUE(seeds >= 1 && seeds <= 1000, "--compare.seeds is ", seeds, ": give 1 to 1000");
+}
+
+}  // namespace temper

@@ -1,0 +1,42 @@
+// What `temper distill` is told: its sections, and the options that only it has.
+#pragma once
+
+#include <boost/program_options/options_description.hpp>
+#include <cstdint>
+#include <string>
+
+#include "data/data_config.h"
+#include "launch/run_config.h"
+#include "student/evaluation_config.h"
+#include "student/loss.h"
+#include "student/student_model.h"
+#include "student/train_config.h"
+#include "teacher/teacher_config.h"
+
+namespace temper {
+
+struct DistillConfig {
+  RunConfig run;
+  int64_t teachers = 0;  ///< ranks; 0: colocated
+  DataConfig data;
+  TeacherConfig teacher;
+  StudentModel student;
+  LossConfig loss;
+  TrainConfig train;
+  EvaluationConfig evaluation;
+  bool hard_labels = false;   ///< also train the student without soft targets
+  int64_t seeds = 1;          ///< how often the student is trained
+  std::string gradient_path;  ///< the first step's gradient goes there; empty: no
+
+  void add_options(boost::program_options::options_description& options);
+  /// Refuses what cannot be right whatever the files hold. Throws c10::ValueError naming the
+  /// option, the value and the remedy.
+  void validate() const;
+
+  /// Where the teacher's weights lie, or will lie once it is trained; empty: nowhere.
+  std::string teacher_folder(const std::string& run_dir) const {
+    return teacher.train_steps > 0 ? run_dir + "/teacher" : teacher.model.path;
+  }
+};
+
+}  // namespace temper

@@ -1,0 +1,222 @@
+#include "launch/distill_job.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "comm/agree.h"
+#include "comm/teacher_report.h"
+#include "data/atomic_file.h"
+#include "launch/progress.h"
+#include "launch/report.h"
+#include "model/hugging_face.h"
+
+namespace temper {
+
+namespace {
+
+// Far from any run.seed + n that a person would use, so that a teacher that is trained first sees
+// its data in another order.
+constexpr uint64_t kTeacherSeed = 0x7eac4e50;
+
+}  // namespace
+
+DistillJob::DistillJob(const DistillConfig& options, const Communicator& everyone,
+                       const Machine& this_machine, const Placement& roles, std::string run_dir,
+                       const DistillInputs& inputs)
+    : config(options),
+      world(everyone),
+      machine(this_machine),
+      placement(roles),
+      dir(std::move(run_dir)),
+      inputs_(inputs),
+      corpus_(*inputs.corpus),
+      is_teacher_(!roles.colocated() && roles.is_teacher(everyone.rank())),
+      role_(everyone.split(is_teacher_ ? 1 : 0, everyone.rank())) {
+  if (!is_teacher_) students_ = make_collectives(role_, machine);
+}
+
+ModelResult DistillJob::judge_model(const Transformer& model, const std::string& name,
+                                    uint64_t seed, const Communicator& comm) const {
+  return judge(model, name, seed, corpus_, config.train.seq, config.evaluation,
+               config.run.compute(), comm);
+}
+
+TrainingStage DistillJob::stage(const std::string& title, uint64_t seed) const {
+  TrainingStage stage;
+  stage.title = title;
+  stage.train = config.train;
+  stage.loss = config.loss;
+  stage.loss.temperature = config.teacher.temperature;
+  stage.compute = config.run.compute();
+  stage.seed = seed;
+  stage.corpus = &corpus_;
+  stage.tokenizer = inputs_.tokenizer;
+  return stage;
+}
+
+WorkPlan DistillJob::plan(uint64_t seed) const {
+  const TrainConfig& train = config.train;
+  return {train.steps, train.batch, train.micro_batch, train.seq, seed};
+}
+
+PayloadSpec DistillJob::payload() const {
+  return config.teacher.payload_spec(inputs_.teacher_shape, config.run.compute());
+}
+
+TeacherInference DistillJob::inference(uint64_t seed) const {
+  return TeacherInference(*teacher_, config.run.compute(), payload(), config.teacher.temperature,
+                          seed);
+}
+
+ChannelConfig DistillJob::channel(const WorkPlan& plan) const {
+  ChannelConfig channel;
+  const int count = static_cast<int>(placement.students.size());
+  for (int student = 0; student < count; ++student) {
+    for (const RowRange& rows : plan.units(student, count))
+      channel.max_rows = std::max(channel.max_rows, rows.size());
+  }
+  channel.seq = plan.seq;
+  channel.payload = payload();
+  channel.temperature = config.teacher.temperature;
+  channel.tokenizer = inputs_.tokenizer_fingerprint;
+  channel.lookahead = config.teacher.lookahead;
+  return channel;
+}
+
+void DistillJob::prepare_teacher() {
+  const TeacherConfig& options = config.teacher;
+  const bool holds = is_teacher_ || placement.colocated();
+  if (options.train_steps == 0) {
+    agree(world, [&] {
+      if (!holds) return;
+      if (!options.model.path.empty()) {
+        LoadOptions load;
+        load.device = machine.device;
+        load.dtype = std::nullopt;
+        load.vocab = inputs_.teacher_shape.vocab;
+        teacher_.emplace(load_model(options.model.path, load));
+      } else {
+        teacher_.emplace(inputs_.teacher_shape, at::kFloat, machine.device);
+        teacher_->init_weights(static_cast<uint64_t>(config.run.seed));
+      }
+    });
+    if (options.model.path.empty() && speaks()) {
+      say("warning: the teacher has random weights (good for benchmarks only): name one with "
+          "--teacher.path, or train it first "
+          "with --teacher.train-steps");
+    }
+    judge_teacher(role_);
+    return;
+  }
+  teacher_.emplace(inputs_.teacher_shape, at::kFloat, machine.device);
+  teacher_->init_weights(kTeacherSeed + static_cast<uint64_t>(config.run.seed));
+  const std::unique_ptr<Collectives> everyone = make_collectives(world, machine);
+  TrainingStage first = stage("teacher ", kTeacherSeed + static_cast<uint64_t>(config.run.seed));
+  first.train.steps = options.train_steps;
+  first.train.lr = options.train_lr;
+  first.metrics_path = dir + "/teacher-metrics.jsonl";
+  run_training(*teacher_, first, *everyone);
+  judge_teacher(world);
+  if (speaks())
+    save_model(*teacher_, dir + "/teacher", summary_.results.front().fit.temperature,
+               inputs_.tokenizer);
+  if (!holds) teacher_.reset();
+  world.barrier();  // students may be cut from the folder
+}
+
+void DistillJob::send_head() {
+  const PayloadSpec spec = payload();
+  if (spec.kind != Payload::kHidden || placement.colocated()) return;
+  teacher_head_ = is_teacher_ ? inference(0).head()
+                              : at::empty({spec.vocab, spec.width}, spec.dtype);  // (V, C)
+  world.broadcast(teacher_head_, placement.teachers.front());
+}
+
+/// `holders`: the ranks that have the teacher, or on other ranks anything.
+void DistillJob::judge_teacher(const Communicator& holders) {
+  const bool everyone = holders.size() == world.size();
+  std::string json;
+  if (teacher_) json = to_json(judge_model(*teacher_, "teacher", 0, holders)).dump();
+  world.barrier();
+  const int from = everyone ? 0 : placement.teachers.front();
+  summary_.results.push_back(
+      result_from_json(nlohmann::ordered_json::parse(world.broadcast(json, from))));
+}
+
+Transformer DistillJob::new_student(uint64_t seed) const {
+  return config.student.make(inputs_.student_shape, inputs_.teacher_source, seed, machine.device);
+}
+
+/// Where a student's soft targets come from.
+std::unique_ptr<SoftTargetSource> DistillJob::source(const WorkPlan& work, uint64_t seed) const {
+  if (placement.colocated()) return std::make_unique<LocalSoftTargets>(inference(seed));
+  const int index = placement.role_index(world.rank());
+  const auto units =
+      static_cast<int64_t>(work.units(index, static_cast<int>(placement.students.size())).size());
+  return std::make_unique<SoftTargetReceiver>(world, placement, channel(work), units * work.steps,
+                                              teacher_head_);
+}
+
+void DistillJob::distil(int64_t repetition) {
+  const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
+  const WorkPlan work = plan(seed);
+  if (is_teacher_) {
+    serve_soft_targets(inference(seed), corpus_, work, world, placement, channel(work));
+    return;
+  }
+  Transformer student = new_student(seed);
+  TrainingStage own = stage("distil  ", seed);
+  if (repetition == 0) {
+    own.metrics_path = dir + "/metrics.jsonl";
+    own.checkpoint_dir = dir + "/checkpoints";
+    own.gradient_path = config.gradient_path;
+  }
+  const std::unique_ptr<SoftTargetSource> soft_targets = source(work, seed);
+  if (!placement.colocated())
+    own.teacher_reports = [this] { return receive_reports(world, placement); };
+  own.source = soft_targets.get();
+  const TrainingSummary trained = run_training(student, own, *students_);
+  const ModelResult result = judge_model(student, "student, distilled", seed, role_);
+  if (speaks()) {
+    summary_.results.push_back(result);
+    if (repetition == 0) {
+      summary_.training = trained;
+      save_model(student, dir + "/student", result.fit.temperature, inputs_.tokenizer);
+    }
+  }
+}
+
+void DistillJob::train_on_hard_labels(int64_t repetition) {
+  if (is_teacher_) return;
+  const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
+  Transformer student = new_student(seed);
+  TrainingStage own = stage("hard    ", seed);
+  if (repetition == 0) own.metrics_path = dir + "/hard-labels-metrics.jsonl";
+  run_training(student, own, *students_);
+  const ModelResult result = judge_model(student, "student, hard labels", seed, role_);
+  if (speaks()) summary_.results.push_back(result);
+}
+
+void DistillJob::finish() {
+  std::optional<double> floor;
+  if (!is_teacher_) {
+    floor = floor_nll({&corpus_, Part::kTest, config.train.seq, config.evaluation.max_tokens,
+                       config.evaluation.micro_batch},
+                      role_);
+  }
+  world.barrier();
+  if (!speaks()) return;
+  summary_.floor = floor;
+  summary_.entropy_rate = corpus_.entropy_rate();
+  write_text_file(dir + "/summary.json", to_json(summary_).dump(2) + "\n");
+  write_report(dir);
+  std::fputs(("\n" + to_text(summary_)).c_str(), stdout);
+  std::printf(
+      "\nstudent: %s/student (a Hugging Face folder; its generation_config.json has the "
+      "temperature)\n",
+      dir.c_str());
+}
+
+}  // namespace temper

@@ -1,0 +1,70 @@
+// A distillation under way: its stages, and what they share.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "comm/collectives.h"
+#include "comm/soft_target_channel.h"
+#include "launch/distill_config.h"
+#include "launch/distill_inputs.h"
+#include "launch/distill_summary.h"
+#include "launch/setup.h"
+#include "launch/training.h"
+#include "teacher/inference.h"
+#include "teacher/worker.h"
+
+namespace temper {
+
+/// Every rank of `world` calls the same stages in the same order: each is collective.
+class DistillJob {
+ public:
+  /// All arguments are kept by reference and must outlive the job. Collective.
+  DistillJob(const DistillConfig& config, const Communicator& world, const Machine& machine,
+             const Placement& placement, std::string dir, const DistillInputs& inputs);
+
+  /// Opens the teacher, or trains it on all ranks, and measures it.
+  void prepare_teacher();
+  /// With the payload hidden, the students need the teacher's head. Sent once.
+  void send_head();
+  /// One student on soft targets. The first is the run's student: saved with its temperature as
+  /// soon as it has one.
+  void distil(int64_t repetition);
+  /// The same student, data and steps without soft targets.
+  void train_on_hard_labels(int64_t repetition);
+  /// Table, summary.json and report.html.
+  void finish();
+
+  /// The rank that writes and prints; always a student.
+  bool speaks() const { return world.rank() == 0; }
+
+  const DistillConfig& config;
+  const Communicator& world;
+  const Machine& machine;
+  const Placement& placement;
+  const std::string dir;
+
+ private:
+  ModelResult judge_model(const Transformer& model, const std::string& name, uint64_t seed,
+                          const Communicator& comm) const;
+  void judge_teacher(const Communicator& holders);
+  TrainingStage stage(const std::string& title, uint64_t seed) const;
+  WorkPlan plan(uint64_t seed) const;
+  PayloadSpec payload() const;
+  TeacherInference inference(uint64_t seed) const;
+  ChannelConfig channel(const WorkPlan& plan) const;
+  Transformer new_student(uint64_t seed) const;
+  std::unique_ptr<SoftTargetSource> source(const WorkPlan& work, uint64_t seed) const;
+
+  const DistillInputs& inputs_;
+  const Corpus& corpus_;
+  const bool is_teacher_;
+  const Communicator role_;                // the ranks of this rank's role
+  std::optional<Transformer> teacher_;     // on teacher ranks, on all where colocated
+  std::unique_ptr<Collectives> students_;  // on student ranks
+  at::Tensor teacher_head_;                // (V, C) on student ranks, for the payload hidden
+  DistillSummary summary_;                 // complete on world rank 0
+};
+
+}  // namespace temper
