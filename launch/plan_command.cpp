@@ -122,6 +122,7 @@ void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanR
   plan.cluster.update_seconds = probed.update_seconds;
   plan.cluster.node_bytes_per_s = probed.node_bytes_per_s;
   plan.cluster.link_bytes_per_s = probed.link_bytes_per_s;
+  plan.link_measured_bytes_per_s = probed.link_bytes_per_s;
   plan.source =
       alone ? format(
                   "measured on one rank, teacher and student one after the other, "

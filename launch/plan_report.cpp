@@ -200,6 +200,7 @@ nlohmann::ordered_json to_json(const PlanResult& plan) {
   json["cluster"]["gradient_bytes"] = plan.cluster.gradient_bytes;
   json["cluster"]["node_bytes_per_s"] = plan.cluster.node_bytes_per_s;
   json["cluster"]["link_bytes_per_s"] = plan.cluster.link_bytes_per_s;
+  json["cluster"]["link_measured_bytes_per_s"] = plan.link_measured_bytes_per_s;
   json["cluster"]["latency_s"] = plan.cluster.latency_s;
   json["predictions"] = nlohmann::ordered_json::array();
   for (const Prediction& each : plan.predictions) json["predictions"].push_back(to_json(each));

@@ -13,6 +13,7 @@ struct PlanResult {
   std::string source;  ///< "measured: 2 ranks at once, 20 steps", "from 4e14 FLOP/s a rank"
   std::vector<PayloadRates> rates;
   ClusterRates cluster;
+  double link_measured_bytes_per_s = 0;  ///< 0: not measured
   int64_t ranks = 0;
   int64_t nodes = 0;
   double memory_bytes = 0;  ///< limit of a rank; 0: none

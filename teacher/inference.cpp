@@ -20,25 +20,30 @@ TeacherInference::TeacherInference(const Transformer& model, at::ScalarType comp
 at::Tensor TeacherInference::head() const { return head_.to(at::kCPU, payload_.dtype); }
 
 void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& tokens,
-                                    const PayloadView& out) const {
+                                    const PayloadView& out,
+                                    const std::function<void()>& between) const {
   const at::NoGradGuard no_grad;
   const at::Device device = model_.flat_weights().device();
-  const at::Tensor hidden = model_.hidden(tokens.to(device), compute_).flatten(0, 1);  // (N, C)
+  const at::Tensor hidden =
+      model_.hidden(tokens.to(device), compute_, between).flatten(0, 1);  // (N, C)
   if (payload_.kind == Payload::kHidden) {
     out.values.copy_(hidden);
     return;
   }
-  if (payload_.kind == Payload::kFull && payload_.dtype == compute_ && device.is_cpu()) {
-    at::Tensor place = out.values;  // (N, V)
-    at::mm_out(place, hidden, head_.t());
-    return;
-  }
+  const bool in_place =
+      payload_.kind == Payload::kFull && payload_.dtype == compute_ && device.is_cpu();
   std::vector<double> uniform;
   if (payload_.kind == Payload::kSample)
     uniform = draw_uniform(seed_, id.step, id.first_row, tokens.size(0), tokens.size(1));
   const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / payload_.vocab);
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk) {
     const int64_t n = std::min(chunk, hidden.size(0) - begin);
+    if (between && begin > 0) between();
+    if (in_place) {
+      at::Tensor place = out.values.narrow(0, begin, n);  // (n, V)
+      at::mm_out(place, hidden.narrow(0, begin, n), head_.t());
+      continue;
+    }
     const at::Tensor logits = at::mm(hidden.narrow(0, begin, n), head_.t());  // (n, V)
     std::vector<double> own;
     if (!uniform.empty()) own.assign(uniform.begin() + begin, uniform.begin() + begin + n);

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+
 #include "comm/soft_targets.h"
 #include "model/transformer.h"
 
@@ -16,13 +18,16 @@ class TeacherInference {
                    double temperature, uint64_t seed);
 
   const PayloadSpec& payload() const { return payload_; }
+  bool on_cpu() const { return head_.is_cpu(); }
   /// The output head (V, C) in the payload's dtype, on the CPU: what a student needs with the
   /// payload hidden.
   at::Tensor head() const;
 
   /// Soft targets of `tokens` (B, S) int64, rows first_row and on of step `step`, written to `out`,
-  /// a message of B·S tokens.
-  void soft_targets(const MicroBatchId& id, const at::Tensor& tokens, const PayloadView& out) const;
+  /// a message of B·S tokens. `between`, where given, is called between layers and chunks of
+  /// logits, so that earlier messages can progress.
+  void soft_targets(const MicroBatchId& id, const at::Tensor& tokens, const PayloadView& out,
+                    const std::function<void()>& between = {}) const;
 
  private:
   const Transformer& model_;

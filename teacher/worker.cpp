@@ -26,6 +26,9 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
   }
 
   SoftTargetSender sender(world, placement, channel);
+  // Note [Progress] in student/training_step.cpp.
+  std::function<void()> progress;
+  if (inference.on_cpu()) progress = [&sender] { sender.progress(); };
   Request report;
   for (int64_t step = 0; step < plan.steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
@@ -40,7 +43,7 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
                                         rows.size(), plan.seq);
         const MicroBatchId id{.step = step, .first_row = rows.begin, .rows = rows.size()};
         const PayloadView out = sender.acquire(student, rows.size());
-        inference.soft_targets(id, batch.tokens, out);
+        inference.soft_targets(id, batch.tokens, out, progress);
         sender.send(student, make_header(channel, id, batch.tokens));
       }
     }
