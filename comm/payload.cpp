@@ -6,6 +6,8 @@
 #include <bit>
 #include <functional>
 
+#include "comm/value_coding.h"
+
 namespace temper {
 
 const char* payload_name(Payload payload) {
@@ -49,18 +51,23 @@ int64_t PayloadSpec::id_bits() const {
 }
 
 int64_t PayloadSpec::id_bytes_per_token() const {
-  return has_scalar() ? (entries * id_bits() + 7) / 8 : 0;
+  return has_ids() ? (entries * id_bits() + 7) / 8 : 0;
+}
+
+int64_t PayloadSpec::scalars_per_token() const {
+  return (has_ids() ? 1 : 0) + (dtype == at::kByte && values_per_token() > 0 ? 2 : 0);
 }
 
 int64_t PayloadSpec::bytes_per_token() const {
-  return (has_scalar() ? static_cast<int64_t>(sizeof(float)) : 0) +
+  return scalars_per_token() * static_cast<int64_t>(sizeof(float)) +
          values_per_token() * static_cast<int64_t>(c10::elementSize(dtype)) + id_bytes_per_token();
 }
 
 void PayloadSpec::validate() const {
   TORCH_CHECK(vocab > 0, "a soft-target payload of a vocabulary of ", vocab, " tokens");
-  TORCH_CHECK(dtype == at::kBFloat16 || dtype == at::kFloat,
-              "soft targets travel as bfloat16 or float32, not as ", dtype);
+  TORCH_CHECK(
+      dtype == at::kFloat || dtype == at::kBFloat16 || dtype == at::kHalf || dtype == at::kByte,
+      "soft targets travel as fp32, bf16, fp16 or int8, not as ", dtype);
   TORCH_CHECK(kind != Payload::kHidden || width > 0,
               "the payload hidden needs the teacher's width");
   TORCH_CHECK_VALUE(kind != Payload::kTopk || (entries >= 1 && entries <= vocab),
@@ -76,17 +83,44 @@ PayloadView::PayloadView(const at::Tensor& bytes, const PayloadSpec& spec, int64
     begin += tokens * bytes_per_token;
     return bytes.narrow(0, from, tokens * bytes_per_token);  // (bytes)
   };
-  if (spec.has_scalar()) scalars = take(sizeof(float)).view(at::kFloat);  // (N)
+  const int64_t count = spec.scalars_per_token();
+  if (count > 0) {
+    scalars = take(count * static_cast<int64_t>(sizeof(float)))
+                  .view(at::kFloat)
+                  .view({tokens, count});  // (N, P)
+  }
   const int64_t width = spec.values_per_token();
   if (width > 0) {
     values = take(width * static_cast<int64_t>(c10::elementSize(spec.dtype)))
                  .view(spec.dtype)
                  .view({tokens, width});  // (N, W)
   }
-  if (spec.has_scalar()) {
+  if (spec.has_ids()) {
     ids =
         take(spec.id_bytes_per_token()).view({tokens, spec.id_bytes_per_token()});  // (N, id bytes)
   }
+}
+
+namespace {
+
+/// The columns of the scalars that hold the ranges of int8 values: the last two, (n, 2).
+at::Tensor ranges_of(const at::Tensor& scalars, const at::Tensor& values) {
+  if (values.scalar_type() != at::kByte) return {};
+  return scalars.narrow(1, scalars.size(1) - 2, 2);
+}
+
+}  // namespace
+
+void PayloadView::write_values(int64_t begin, const at::Tensor& rows) const {
+  const int64_t n = rows.size(0);
+  const at::Tensor coded = values.narrow(0, begin, n);  // (n, W)
+  encode_values(rows, coded,
+                values.scalar_type() == at::kByte ? ranges_of(scalars.narrow(0, begin, n), values)
+                                                  : at::Tensor());
+}
+
+at::Tensor PayloadView::read_values(at::ScalarType type) const {
+  return decode_values(values, ranges_of(scalars, values), type);  // (N, W)
 }
 
 void pack_ids(const at::Tensor& ids, const PayloadSpec& spec, const at::Tensor& packed) {
@@ -169,10 +203,18 @@ SoftTargets SoftTargets::to(at::Device device) const {
 SoftTargets soft_targets(const PayloadView& view, const PayloadSpec& spec, const at::Tensor& head) {
   SoftTargets result;
   result.kind = spec.kind;
-  result.values = view.values;
-  result.scalars = view.scalars;
-  if (view.ids.defined()) result.ids = unpack_ids(view.ids, spec);
   if (spec.kind == Payload::kHidden) result.head = head;
+  if (view.values.defined()) {
+    // Logits are read as they came, chunk by chunk; the head's product needs its own type.
+    const at::ScalarType type = spec.kind == Payload::kHidden ? head.scalar_type()
+                                : spec.dtype == at::kByte     ? at::kFloat
+                                                              : spec.dtype;
+    result.values = view.read_values(type);
+  }
+  if (view.ids.defined()) {
+    result.ids = unpack_ids(view.ids, spec);
+    result.scalars = view.scalars.select(1, 0);  // (N)
+  }
   return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include "comm/channel_wire.h"
 #include "comm/mpi/backoff.h"
+#include "comm/value_coding.h"
 
 // Note [Credits]
 // ~~~~~~~~~~~~~~
@@ -107,7 +108,8 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
   TORCH_CHECK(received.bytes() == message_bytes(config, id.rows), "soft targets from teacher rank ",
               teacher, " for step ", id.step, ", first_row ", id.first_row, ": ", received.bytes(),
               " bytes came where ", message_bytes(config, id.rows), " are right for ",
-              config.payload.dtype, "; start both sides with the same --run.precision");
+              value_type_name(config.payload.dtype),
+              "; start both sides with the same --teacher.values and --run.precision");
   bytes += received.bytes();
   return soft_targets(payload_in(received.buffer(), config, id.rows), config.payload, head);
 }

@@ -37,6 +37,7 @@ void DistillConfig::validate() const {
   LossConfig own = loss;
   own.temperature = teacher.temperature;
   own.validate();
+  own.check_payload(payload_from_name(teacher.payload));
   train.validate();
   evaluation.validate();
   TORCH_CHECK_VALUE(teachers >= 0, "--launch.teachers is ", teachers,

@@ -130,7 +130,7 @@ void DistillJob::send_head() {
   const PayloadSpec spec = payload();
   if (spec.kind != Payload::kHidden || placement.colocated()) return;
   teacher_head_ = is_teacher_ ? inference(0).head()
-                              : at::empty({spec.vocab, spec.width}, spec.dtype);  // (V, C)
+                              : at::empty({spec.vocab, spec.width}, config.run.compute());  // (V, C)
   world.broadcast(teacher_head_, placement.teachers.front());
 }
 

@@ -102,7 +102,7 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
   sizes.teacher_weights = static_cast<double>(teacher_shape.parameter_count()) * 4;
   sizes.student_state = training_bytes(student_shape, train.optimizer);
   sizes.message = message;
-  sizes.teacher_head = head_bytes(payload);
+  sizes.teacher_head = head_bytes(payload, run.compute());
   const RankMemory memory = rank_memory(sizes, static_cast<int64_t>(placement.teachers.size()),
                                         students, teacher.lookahead);
   const std::string head = sizes.teacher_head > 0

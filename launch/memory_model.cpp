@@ -8,10 +8,10 @@ double training_bytes(const TransformerConfig& model, const std::string& optimiz
   return static_cast<double>(model.parameter_count()) * (optimizer == "adamw" ? 16 : 8);
 }
 
-double head_bytes(const PayloadSpec& payload) {
+double head_bytes(const PayloadSpec& payload, at::ScalarType compute) {
   if (payload.kind != Payload::kHidden) return 0;
   return static_cast<double>(payload.vocab * payload.width) *
-         static_cast<double>(c10::elementSize(payload.dtype));
+         static_cast<double>(c10::elementSize(compute));
 }
 
 RankMemory rank_memory(const DistillSizes& sizes, int64_t teachers, int64_t students,

@@ -143,7 +143,7 @@ void PlanCommand::fill_sizes(PlanResult& plan, double teacher_weights) const {
         planned_spec(rates.payload, teacher_shape_, config_.teacher, config_.run.compute());
     rates.sizes.teacher_weights = teacher_weights;
     rates.sizes.student_state = training_bytes(student_shape_, config_.train.optimizer);
-    rates.sizes.teacher_head = head_bytes(spec);
+    rates.sizes.teacher_head = head_bytes(spec, config_.run.compute());
   }
   plan.cluster.gradient_bytes = static_cast<double>(student_shape_.parameter_count()) * 4;
 }

@@ -35,10 +35,10 @@ double median(std::vector<double> values) {
 /// without the message.
 class CannedSoftTargets : public SoftTargetSource {
  public:
-  CannedSoftTargets(const PayloadSpec& spec, double temperature)
+  CannedSoftTargets(const PayloadSpec& spec, double temperature, at::ScalarType compute)
       : spec_(spec), temperature_(temperature) {
     if (spec.kind == Payload::kHidden)
-      head_ = at::randn({spec.vocab, spec.width}, at::kFloat).mul_(0.02).to(spec.dtype);  // (V, C)
+      head_ = at::randn({spec.vocab, spec.width}, at::kFloat).mul_(0.02).to(compute);  // (V, C)
   }
 
   SoftTargets targets(const MicroBatchId&, const at::Tensor& tokens) override {
@@ -54,7 +54,7 @@ class CannedSoftTargets : public SoftTargetSource {
     at::Tensor message = at::zeros({tokens * spec_.bytes_per_token()}, at::kByte);  // (bytes)
     const PayloadView view(message, spec_, tokens);
     if (spec_.kind == Payload::kHidden) {
-      view.values.copy_(at::randn(view.values.sizes(), at::kFloat));  // (N, C)
+      view.write_values(0, at::randn({tokens, spec_.width}, at::kFloat));  // (N, C)
       return message;
     }
     constexpr int64_t kChunk = 64;
@@ -200,7 +200,7 @@ ProbeResult run_probe(ProbeJob& job) {
     const auto learn = [&] {
       TrainConfig train = job.train;
       train.batch = rows;
-      CannedSoftTargets source(spec, job.teacher_config.temperature);
+      CannedSoftTargets source(spec, job.teacher_config.temperature, job.compute);
       TrainingStep step(*job.student, job.corpus, train, job.loss, job.compute, job.seed, *own,
                         &source);
       std::vector<double> seconds;
@@ -227,7 +227,7 @@ ProbeResult run_probe(ProbeJob& job) {
       const auto pair = find_pair(job.placement, job.machine.node_of_rank, same);
       if (!pair) continue;
       const at::Tensor head =
-          kind == Payload::kHidden ? at::zeros({1, spec.width}, spec.dtype) : at::Tensor();
+          kind == Payload::kHidden ? at::zeros({1, spec.width}, job.compute) : at::Tensor();
       const double seconds = message_seconds(world, pair->first, pair->second, channel, head);
       if (same) {
         rates.copy_seconds = seconds / unit_tokens;

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "comm/payload.h"
+#include "student/divergence.h"
 
 namespace temper {
 
@@ -19,17 +20,23 @@ struct LossConfig {
   /// What becomes of the ids that the payload topk leaves out: bucket (one entry with their whole
   /// mass, on both sides) or renormalise (the K entries are all there is).
   std::string tail = "bucket";
+  std::string kind = "forward-kl";  ///< of the soft part: a Divergence
+  double beta = 0.5;                ///< of kind jsd: weight of the teacher in the mixture
 
   /// Declares `loss.*`.
   void add_options(boost::program_options::options_description& options);
   /// Throws c10::ValueError naming the option.
   void validate() const;
+  /// Refuses a divergence that these soft targets do not determine. Throws c10::ValueError naming
+  /// both options, the reason and the remedy.
+  void check_payload(Payload payload) const;
 };
 
-/// Sums over the valid tokens of a block, nats. loss = alpha·T²·kl + (1 - alpha)·ce.
+/// Sums over the valid tokens of a block, nats. loss = alpha·T²·kl + (1 - alpha)·ce (tvd: T for
+/// T²).
 struct LossSums {
   double loss = 0;
-  double kl = 0;  ///< Σ KL(q ‖ p_T), without T²
+  double kl = 0;  ///< Σ of the divergence of q and p_T, without T²; by default KL(q ‖ p_T)
   double ce = 0;  ///< Σ −log p_1(label)
   int64_t tokens = 0;
 
@@ -43,18 +50,22 @@ struct LossSums {
 ///   dL/dlogits = alpha · T · (p_T − q) + (1 − alpha) · (p_1 − onehot(label)).
 ///
 /// T² makes the soft part of the gradient independent of T to first order. The sum is not
-/// normalised: the caller divides by the number of valid tokens of the global batch.
+/// normalised: the caller divides by the number of valid tokens of the global batch. Other
+/// divergences take the place of KL(q ‖ p_T): divergence.h has their formulas.
 ///
 /// With the payload full, or hidden once the teacher's head has made logits of it, q is exact. With
 /// the others, KL and q above become
 ///
-///   topk, bucket:       Σ_top q_k log(q_k/p_k) + q_tail log(q_tail/p_tail); the gradient of an id
-///   in
-///                       the tail is alpha · T · (p_j − q_tail · p_j/p_tail): its share of the tail
-///                       is the student's own
-///   topk, renormalise:  q_k / Σ_top q on the K entries, 0 elsewhere: biased towards them (the mode
-///                       of most tools)
-///   sample:             q̂ = draws / n, whose expectation is q (Sparse Logit Sampling, Anshumann et
+///   topk, bucket:       the divergence over K + 1 outcomes, the last of them the whole tail: a
+///   lower
+///                       bound of the exact one (data processing inequality), zero where the
+///                       student is its teacher. Biased only within the tail, whose mass q_tail is
+///                       exact: the gradient of an id in it is the tail's times p_j/p_tail, so its
+///                       share of the tail stays the student's own
+///   topk, renormalise:  forward-kl only; q_k / Σ_top q on the K entries, 0 elsewhere: biased
+///                       towards them by the factor 1/(1 − q_tail) (the way of most tools)
+///   sample:             forward-kl only; q̂ = draws / n, whose expectation is q (Sparse Logit
+///   Sampling, Anshumann et
 ///                       al. 2025, arXiv 2503.16870), so the gradient's is exact; KL is estimated
 ///                       as −mean log p(draw) − H(q) and can be negative
 ///

@@ -17,7 +17,7 @@ TeacherInference::TeacherInference(const Transformer& model, at::ScalarType comp
       seed_(seed),
       head_(model.head().detach().to(compute)) {}
 
-at::Tensor TeacherInference::head() const { return head_.to(at::kCPU, payload_.dtype); }
+at::Tensor TeacherInference::head() const { return head_.cpu(); }
 
 void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& tokens,
                                     const PayloadView& out,
@@ -27,7 +27,7 @@ void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& to
   const at::Tensor hidden =
       model_.hidden(tokens.to(device), compute_, between).flatten(0, 1);  // (N, C)
   if (payload_.kind == Payload::kHidden) {
-    out.values.copy_(hidden);
+    out.write_values(0, hidden);
     return;
   }
   const bool in_place =

@@ -19,7 +19,7 @@ class TeacherInference {
 
   const PayloadSpec& payload() const { return payload_; }
   bool on_cpu() const { return head_.is_cpu(); }
-  /// The output head (V, C) in the payload's dtype, on the CPU: what a student needs with the
+  /// The output head (V, C) in the compute dtype, on the CPU: what a student needs with the
   /// payload hidden.
   at::Tensor head() const;
 

@@ -17,8 +17,8 @@ void encode_topk(const at::Tensor& log_q, const PayloadSpec& spec, int64_t begin
   // Summed over the tail itself: 1 minus the top would lose a small tail to rounding.
   const at::Tensor tail =
       at::logsumexp(log_q.scatter(1, ids, -std::numeric_limits<double>::infinity()), 1);  // (n)
-  out.scalars.narrow(0, begin, n).copy_(tail);
-  out.values.narrow(0, begin, n).copy_(values);
+  out.scalars.select(1, 0).narrow(0, begin, n).copy_(tail);
+  out.write_values(begin, values);
   pack_ids(ids, spec, out.ids.narrow(0, begin, n));
 }
 
@@ -26,7 +26,7 @@ void encode_sample(const at::Tensor& log_q, const PayloadSpec& spec,
                    const std::vector<double>& uniform, int64_t begin, const PayloadView& out) {
   const int64_t n = log_q.size(0), draws = spec.entries;
   const at::Tensor q = log_q.exp();  // (n, V)
-  out.scalars.narrow(0, begin, n).copy_(-at::where(q > 0, q * log_q, 0.0).sum(1));
+  out.scalars.select(1, 0).narrow(0, begin, n).copy_(-at::where(q > 0, q * log_q, 0.0).sum(1));
   const at::Tensor heights = q.to(at::kDouble).cumsum(1).cpu();  // (n, V)
   const double* height = heights.const_data_ptr<double>();
   at::Tensor ids = at::empty({n, draws}, at::kLong);  // (n, draws)
@@ -50,7 +50,7 @@ void encode_payload(const at::Tensor& logits, const PayloadSpec& spec, double te
                     const std::vector<double>& uniform, int64_t begin, const PayloadView& out) {
   TORCH_INTERNAL_ASSERT(spec.kind != Payload::kHidden && logits.size(1) == spec.vocab);
   if (spec.kind == Payload::kFull) {
-    out.values.narrow(0, begin, logits.size(0)).copy_(logits);
+    out.write_values(begin, logits);
     return;
   }
   const at::Tensor log_q = at::log_softmax(logits.to(at::kFloat) / temperature, 1);  // (n, V)

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "comm/value_coding.h"
+
 namespace temper {
 
 namespace po = boost::program_options;
@@ -31,6 +33,10 @@ void TeacherConfig::add_options(po::options_description& options) {
       "ids per token, for teacher.payload topk");
   add("teacher.draws", po::value<int64_t>(&draws)->default_value(draws)->value_name("N"),
       "draws per token, for teacher.payload sample");
+  add("teacher.values", po::value<std::string>(&values)->default_value(values)->value_name("TYPE"),
+      "how values travel, for teacher.payload full, hidden and topk: fp32, bf16 (relative error up "
+      "to 2^-8), fp16 "
+      "(2^-11), int8 (1/508 of each token's range), or auto (as run.precision)");
   add("teacher.lookahead",
       po::value<int64_t>(&lookahead)->default_value(lookahead)->value_name("N"),
       "micro-batches that teachers may run ahead of each student (0: lock-step)");
@@ -47,6 +53,7 @@ void TeacherConfig::validate() const {
                     temperature,
                     ": a temperature must be a finite number above 0 (1 to 8 are usual)");
   payload_from_name(payload);
+  if (values != "auto") value_type_from_name(values, "teacher.values");
   TORCH_CHECK_VALUE(topk >= 1, "--teacher.topk is ", topk, ": give at least 1 id per token");
   TORCH_CHECK_VALUE(draws >= 1 && draws <= 65536, "--teacher.draws is ", draws,
                     ": give 1 to 65536 draws per token");
@@ -67,7 +74,7 @@ PayloadSpec TeacherConfig::payload_spec(const TransformerConfig& shape,
   spec.vocab = shape.vocab;
   spec.width = shape.width;
   spec.entries = spec.kind == Payload::kTopk ? topk : spec.kind == Payload::kSample ? draws : 0;
-  spec.dtype = compute;
+  spec.dtype = values == "auto" ? compute : value_type_from_name(values, "teacher.values");
   return spec;
 }
 

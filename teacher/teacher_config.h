@@ -17,8 +17,10 @@ struct TeacherConfig {
   std::string payload = "full";  ///< what travels per token: full, hidden, topk or sample
   int64_t topk = 64;             ///< entries per token of the payload topk
   int64_t draws = 12;            ///< per token of the payload sample
-  int64_t lookahead = 2;         ///< micro-batches that a teacher may run ahead of each student
-  int64_t train_steps = 0;       ///< train the teacher first, for so many steps
+  std::string values =
+      "auto";  ///< of full, hidden and topk: fp32, bf16, fp16 or int8; auto: run.precision
+  int64_t lookahead = 2;    ///< micro-batches that a teacher may run ahead of each student
+  int64_t train_steps = 0;  ///< train the teacher first, for so many steps
   double train_lr = 1e-3;
 
   TeacherConfig();
