@@ -13,9 +13,9 @@ namespace temper {
 /// fp32 weights and gradients, and the optimizer's moments (AdamW: two, sgd: none), in bytes.
 double training_bytes(const TransformerConfig& model, const std::string& optimizer);
 
-/// What students keep of the teacher's head with the payload hidden, (V, C) in its dtype; 0 with
-/// the other payloads.
-double head_bytes(const PayloadSpec& payload);
+/// What students keep of the teacher's head with the payload hidden, (V, C) in the compute
+/// dtype; 0 with the other payloads.
+double head_bytes(const PayloadSpec& payload, at::ScalarType compute);
 
 /// What the memory of both roles depends on, in bytes. A message is one micro-batch of soft
 /// targets.

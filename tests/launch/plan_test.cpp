@@ -1,6 +1,7 @@
 // temper plan as a user runs it: from given rates, from a probe alone and under mpirun.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -13,11 +14,15 @@ using Arguments = std::vector<std::string>;
 using nlohmann::json;
 
 Outcome plan(const Arguments& more, int ranks = 0) {
-  Arguments arguments = {"plan", "--train.batch",    "8", "--train.seq",
-                         "32",   "--teacher.layers", "2", "--teacher.width",
-                         "64",   "--student.layers", "1", "--student.width",
-                         "32",   "--student.heads",  "2", "--plan.probe-steps",
-                         "3",    "--run.threads",    "1"};
+  Arguments arguments{"plan"};
+  const Arguments usual = {
+      "--train.batch",   "8",  "--train.seq",        "32", "--teacher.layers", "2",
+      "--teacher.width", "64", "--student.layers",   "1",  "--student.width",  "32",
+      "--student.heads", "2",  "--plan.probe-steps", "3",  "--run.threads",    "1"};
+  for (size_t i = 0; i < usual.size(); i += 2) {
+    if (std::find(more.begin(), more.end(), usual[i]) == more.end())
+      arguments.insert(arguments.end(), {usual[i], usual[i + 1]});
+  }
   arguments.insert(arguments.end(), more.begin(), more.end());
   return launch(arguments, ranks);
 }
