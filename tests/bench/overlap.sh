@@ -28,33 +28,41 @@ plan() {  # FILE FFN-WIDTH STEPS
     --plan.probe-steps "$3" --json >"$1" 2>"$scratch/log" || { cat "$scratch/log" >&2; exit 1; }
 }
 
-# Prints the seconds of a step of each role: teacher, student.
-cat >"$scratch/roles.py" <<'E2'
+# Prints a probe's seconds of a step, teacher and student; then, of all probes so far, how far apart the last one's roles are
+# and the width to try next. The teacher's time is a straight line over the width, the student's is constant.
+cat >"$scratch/next.py" <<'E2'
 import json, sys
-plan = json.load(open(sys.argv[1]))
-rates = plan["rates"][sys.argv[2]]
-print(1024 / rates["teacher_tokens_per_s"], 1024 / rates["student_tokens_per_s"] + plan["cluster"]["update_seconds"])
+payload, points = sys.argv[1], []
+for path in sys.argv[2:]:
+    plan = json.load(open(path))
+    rates = plan["rates"][payload]
+    points.append((int(path.rsplit("-", 1)[1]), 1024 / rates["teacher_tokens_per_s"],
+                   1024 / rates["student_tokens_per_s"] + plan["cluster"]["update_seconds"]))
+width, teacher, student = points[-1]
+if len({p[0] for p in points}) == 1:
+    following = width * 2 if teacher < student else width / 2
+else:
+    n = len(points)
+    mean = [sum(p[i] for p in points) / n for i in range(3)]
+    slope = sum((p[0] - mean[0]) * (p[1] - mean[1]) for p in points) / sum((p[0] - mean[0]) ** 2 for p in points)
+    slope = max(slope, 0.2 * mean[1] / mean[0])
+    following = mean[0] + (mean[2] - mean[1]) / slope
+following = min(max(following, width / 2, 64), width * 2, 16384)
+print(f"{teacher:.6f} {student:.6f} {abs(teacher / student - 1):.6f} {8 * round(following / 8)}")
 E2
-roles() { python3 "$scratch/roles.py" "$1" "$payload"; }
 
-# The teacher's time is a straight line over the width of its feed-forward layers: two points, then secant steps.
-ffn=512 width_before="" apart_before=""
+probes=() best="" ffn=512
 for attempt in 1 2 3 4 5 6; do
-  plan "$scratch/plan.json" "$ffn" "$probe"
-  read -r teacher student <<<"$(roles "$scratch/plan.json")"
-  echo "teacher's feed-forward width $ffn: teacher $(awk "BEGIN { printf \"%.1f\", 1e3 * $teacher }") ms a step, student $(awk "BEGIN { printf \"%.1f\", 1e3 * $student }") ms" >&2
-  if awk "BEGIN { d = $teacher / $student - 1; exit !(d < 0.03 && d > -0.03) }"; then break; fi
-  apart="$(awk "BEGIN { print $teacher - $student }")"
-  if [ -z "$width_before" ]; then
-    next="$(awk "BEGIN { print $apart < 0 ? 2 * $ffn : $ffn / 2 }")"
-  else
-    next="$(awk "BEGIN { slope = ($apart - $apart_before) / ($ffn - $width_before); if (slope <= 0) slope = $teacher / $ffn
-                         w = int(($ffn - $apart / slope) / 8 + 0.5) * 8; if (w < 64) w = 64; if (w > 16384) w = 16384; print w }")"
-  fi
-  width_before="$ffn" apart_before="$apart"
-  if [ "$next" -eq "$ffn" ]; then break; fi
+  file="$scratch/probe-$attempt-$ffn"
+  plan "$file" "$ffn" "$probe"
+  probes+=("$file")
+  read -r teacher student apart next <<<"$(python3 "$scratch/next.py" "$payload" "${probes[@]}")"
+  echo "teacher's feed-forward width $ffn: a step is $teacher s of the teacher, $student s of the student" >&2
+  if [ -z "$best" ] || awk "BEGIN { exit !($apart < $least) }"; then best="$ffn" least="$apart"; fi
+  if awk "BEGIN { exit !($least < 0.03) }" || [ "$next" -eq "$ffn" ]; then break; fi
   ffn="$next"
 done
+ffn="$best"
 
 for round in $(seq "$rounds"); do
   echo "round $round of $rounds" >&2
