@@ -107,6 +107,11 @@ class EvaluateCommand : public HeldOutCommand {
     add("evaluate.temperature",
         po::value<double>(&temperature_)->default_value(temperature_)->value_name("T"),
         "logits are divided by T (a calibrated model's T stands in its generation_config.json)");
+    add("evaluate.teacher",
+        po::value<std::string>(&teacher_)->default_value(teacher_)->value_name("DIR"),
+        "also compare with the teacher in this Hugging Face folder: mean KL(teacher, model) at T = "
+        "1, and how "
+        "often both find the same token most likely");
     add("dump-logits", po::value<std::string>(&dump_)->default_value(dump_)->value_name("FILE"),
         "also write the first batch to this safetensors file: tokens (B, S) int64, logits (B, S, "
         "V) fp32, not tempered");
@@ -130,9 +135,15 @@ class EvaluateCommand : public HeldOutCommand {
     });
     const Metrics metrics = evaluate(model, data, run_.compute(), world, {temperature_}).front();
     const std::optional<double> floor = floor_nll(data, world);
+    std::optional<Agreement> agreement;
+    if (!teacher_.empty()) agreement = compare(model, data, world);
     if (world.rank() != 0) return;
     if (invocation.json) {
       nlohmann::ordered_json json = to_json(metrics);
+      if (agreement) {
+        json["kl_to_teacher"] = agreement->kl;
+        json["agreement"] = agreement->arg_max;
+      }
       json["part"] = part_;
       if (floor) json["entropy_floor"] = *floor;
       std::printf("%s\n", json.dump().c_str());
@@ -142,9 +153,26 @@ class EvaluateCommand : public HeldOutCommand {
                 static_cast<long long>(metrics.tokens),
                 metrics_table({{"model", metrics}}).c_str());
     if (floor) std::printf("%-24s %9.4f\n", "entropy floor", *floor);
+    if (agreement) {
+      std::printf("\nKL to the teacher %.4f nats per token; same most likely id %.2f%%\n",
+                  agreement->kl, 100 * agreement->arg_max);
+    }
   }
 
  private:
+  Agreement compare(const Transformer& model, const HeldOut& data,
+                    const Communicator& world) const {
+    std::optional<Transformer> teacher;
+    agree(world, [&] {
+      check_fit(read_model_config(teacher_), "evaluate.teacher", teacher_, *data.corpus, seq_);
+      LoadOptions load;
+      load.device = model.flat_weights().device();
+      load.dtype = std::nullopt;
+      teacher.emplace(load_model(teacher_, load));
+    });
+    return compare_with_teacher(model, *teacher, data, run_.compute(), world);
+  }
+
   void dump_logits(const Transformer& model, const HeldOut& data) const {
     const at::NoGradGuard no_grad;
     const int64_t rows = std::min(data.micro_batch, data.rows());
@@ -158,6 +186,7 @@ class EvaluateCommand : public HeldOutCommand {
   }
 
   std::string part_ = "test";
+  std::string teacher_;
   double temperature_ = 1.0;
   std::string dump_;
 };

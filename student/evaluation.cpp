@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "comm/placement.h"
+#include "student/divergence.h"
 
 namespace temper {
 
@@ -16,27 +17,68 @@ int64_t HeldOut::rows() const {
   return rows;
 }
 
-void for_each_logits(
-    const Transformer& model, const HeldOut& data, at::ScalarType compute, const Communicator& comm,
-    const std::function<void(const at::Tensor& logits, const at::Tensor& labels)>& use) {
+namespace {
+
+using LogitsOfEach = std::vector<at::Tensor>;  // one (n, V) float32 for each model
+
+void for_each_logits_of(
+    const std::vector<const Transformer*>& models, const HeldOut& data, at::ScalarType compute,
+    const Communicator& comm,
+    const std::function<void(const LogitsOfEach& logits, const at::Tensor& labels)>& use) {
   const at::NoGradGuard no_grad;
-  const at::Device device = model.flat_weights().device();
-  const at::Tensor head = model.head().detach().to(compute);  // (V, C)
-  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / head.size(0));
+  const at::Device device = models.front()->flat_weights().device();
+  std::vector<at::Tensor> heads;  // each (V, C)
+  for (const Transformer* model : models) heads.push_back(model->head().detach().to(compute));
+  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / heads.front().size(0));
   for (const RowRange& rows :
        micro_batches(share(data.rows(), comm.rank(), comm.size()), data.micro_batch)) {
     const Batch batch = data.corpus->read(data.part, 0, rows.begin, rows.size(), data.seq);
-    const at::Tensor hidden =
-        model.hidden(batch.tokens.to(device), compute).flatten(0, 1);         // (N, C)
+    const at::Tensor tokens = batch.tokens.to(device);  // (B, S)
+    std::vector<at::Tensor> hidden;                     // each (N, C)
+    for (const Transformer* model : models)
+      hidden.push_back(model->hidden(tokens, compute).flatten(0, 1));
     const at::Tensor labels = batch.labels.to(device).reshape(-1);            // (N)
     const at::Tensor valid = (labels != kIgnoredLabel).nonzero().squeeze(1);  // (valid)
     for (const at::Tensor& index : valid.split(chunk)) {
       if (index.numel() == 0) continue;
-      const at::Tensor logits =
-          at::mm(hidden.index_select(0, index), head.t()).to(at::kFloat);  // (n, V)
+      LogitsOfEach logits;
+      for (size_t i = 0; i < models.size(); ++i)
+        logits.push_back(
+            at::mm(hidden[i].index_select(0, index), heads[i].t()).to(at::kFloat));  // (n, V)
       use(logits, labels.index_select(0, index));
     }
   }
+}
+
+}  // namespace
+
+void for_each_logits(
+    const Transformer& model, const HeldOut& data, at::ScalarType compute, const Communicator& comm,
+    const std::function<void(const at::Tensor& logits, const at::Tensor& labels)>& use) {
+  for_each_logits_of(
+      {&model}, data, compute, comm,
+      [&](const LogitsOfEach& logits, const at::Tensor& labels) { use(logits.front(), labels); });
+}
+
+Agreement compare_with_teacher(const Transformer& student, const Transformer& teacher,
+                               const HeldOut& data, at::ScalarType compute,
+                               const Communicator& comm) {
+  const at::Tensor sums = at::zeros({3}, at::kDouble);  // Σ KL, same arg max, tokens
+  const int64_t ids = data.corpus->vocab();
+  for_each_logits_of(
+      {&student, &teacher}, data, compute, comm,
+      [&](const LogitsOfEach& logits, const at::Tensor& labels) {
+        const at::Tensor p = logits[0].narrow(1, 0, ids),
+                         q = logits[1].narrow(1, 0, ids);  // (n, ids)
+        const double kl =
+            divergence_part(Divergence::kForwardKl, 0, at::log_softmax(p, 1), at::log_softmax(q, 1))
+                .value;
+        const double same = (p.argmax(1) == q.argmax(1)).sum().item<double>();
+        sums.add_(at::tensor({kl, same, static_cast<double>(labels.numel())}, at::kDouble));
+      });
+  comm.all_reduce(sums);
+  const double* sum = sums.const_data_ptr<double>();
+  return {sum[0] / sum[2], sum[1] / sum[2], static_cast<int64_t>(sum[2])};
 }
 
 std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at::ScalarType compute,

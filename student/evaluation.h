@@ -36,6 +36,19 @@ void for_each_logits(
 std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
                               const Communicator& comm, const std::vector<double>& temperatures);
 
+/// How near a student's distribution is to its teacher's.
+struct Agreement {
+  double kl = 0;       ///< mean KL(q ‖ p) at T = 1, nats per token
+  double arg_max = 0;  ///< share of tokens where both find the same id most likely
+  int64_t tokens = 0;
+};
+
+/// Compares both models' distributions over the corpus's ids (rows beyond them, padding, do not
+/// count), in one pass. Collective.
+Agreement compare_with_teacher(const Transformer& student, const Transformer& teacher,
+                               const HeldOut& data, at::ScalarType compute,
+                               const Communicator& comm);
+
 /// Fits the temperature; passes are forward passes, nothing is stored. Collective.
 CalibrationFit calibrate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
                          const Communicator& comm);

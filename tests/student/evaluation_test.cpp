@@ -62,5 +62,39 @@ TEST(EvaluationTest, CalibrationNeverRaisesTheLossItFits) {
   EXPECT_EQ(metrics[1].arg_max_changed, 0);
 }
 
+TEST(EvaluationTest, AgreementWithTheTeacher) {
+  const std::unique_ptr<Corpus> corpus = open_corpus(DataConfig{}, "", false);
+  const Transformer student = small_model(corpus->vocab());
+  Transformer teacher = small_model(corpus->vocab());
+  const HeldOut data{corpus.get(), Part::kTest, 64, 64 * 11, 4};
+  const Communicator world = Communicator::world();
+  const Agreement same = compare_with_teacher(student, teacher, data, at::kFloat, world);
+  EXPECT_NEAR(same.kl, 0.0, 1e-7);
+  EXPECT_EQ(same.arg_max, 1.0);
+  {
+    const at::NoGradGuard no_grad;
+    at::manual_seed(2);
+    teacher.flat_weights().add_(at::randn_like(teacher.flat_weights()) * 0.05);
+  }
+  const Agreement apart = compare_with_teacher(student, teacher, data, at::kFloat, world);
+  // The same by PyTorch's own kl_div, on one rank.
+  std::vector<at::Tensor> p, q;  // each (n, V)
+  for_each_logits(
+      student, data, at::kFloat, Communicator::self(),
+      [&](const at::Tensor& logits, const at::Tensor&) { p.push_back(logits.clone()); });
+  for_each_logits(
+      teacher, data, at::kFloat, Communicator::self(),
+      [&](const at::Tensor& logits, const at::Tensor&) { q.push_back(logits.clone()); });
+  const at::Tensor all_p = at::cat(p), all_q = at::cat(q);  // (N, V)
+  const double kl = at::kl_div(at::log_softmax(all_p, 1), at::log_softmax(all_q, 1),
+                               at::Reduction::Sum, /*log_target=*/true)
+                        .item<double>();
+  EXPECT_EQ(apart.tokens, all_p.size(0));
+  EXPECT_GT(apart.kl, 1e-3);
+  EXPECT_NEAR(apart.kl, kl / static_cast<double>(apart.tokens), 1e-5 * apart.kl + 1e-6);
+  EXPECT_DOUBLE_EQ(apart.arg_max,
+                   (all_p.argmax(1) == all_q.argmax(1)).to(at::kDouble).mean().item<double>());
+}
+
 }  // namespace
 }  // namespace temper
