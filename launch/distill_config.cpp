@@ -55,6 +55,12 @@ void DistillConfig::validate() const {
                     " no teacher runs: give --teacher.train-steps 0");
   TORCH_CHECK_VALUE(!replays() || tee.empty(), "--teacher.tee ", tee, " and --teacher.store ",
                     store, " exclude each other: what is replayed is recorded already");
+  TORCH_CHECK_VALUE(
+      tee.empty() || teacher.batch == 0, "--teacher.tee ", tee, " with --teacher.batch ",
+      teacher.batch,
+      ": how many micro-batches share a forward pass then depends on timing, and with "
+      "it the last bits, so that a damaged shard could not be made again as it was; "
+      "give --teacher.batch 0");
   TORCH_CHECK_VALUE(seeds >= 1 && seeds <= 1000, "--compare.seeds is ", seeds, ": give 1 to 1000");
 }
 

@@ -3,17 +3,12 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "launch/memory_model.h"
 #include "launch/progress.h"
 
 namespace temper {
 
 namespace {
-
-std::string bytes_text(double bytes) {
-  if (bytes < 1024 * 1024) return format("%.1f KiB", bytes / 1024);
-  if (bytes < 1024.0 * 1024 * 1024) return format("%.1f MiB", bytes / (1024 * 1024));
-  return format("%.2f GiB", bytes / (1024.0 * 1024 * 1024));
-}
 
 /// `placement` null: all ranks do the same.
 void print_ranks(const Machine& machine, const Placement* placement) {
@@ -32,11 +27,6 @@ void print_ranks(const Machine& machine, const Placement* placement) {
     }
     std::printf("\n");
   }
-}
-
-/// fp32 weights, gradients and two moments.
-double training_bytes(const TransformerConfig& model, const TrainConfig& train) {
-  return static_cast<double>(model.parameter_count()) * (train.optimizer == "adamw" ? 16 : 8);
 }
 
 void print_training(const TransformerConfig& model, const TrainConfig& train, int ranks) {
@@ -79,7 +69,7 @@ void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
   std::printf("\nModel: %s\n", describe_model(model).c_str());
   print_training(model, train, ranks);
   std::printf("\nMemory of a rank, without activations\n  weights, gradients, optimizer: %s\n",
-              bytes_text(training_bytes(model, train)).c_str());
+              bytes_text(training_bytes(model, train.optimizer)).c_str());
 }
 
 void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement,
@@ -115,22 +105,32 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
     std::printf("  %.0f bytes per token, %s per message, %s per step\n", wire,
                 bytes_text(message).c_str(), bytes_text(tokens * wire).c_str());
   }
-  const double teacher_bytes = static_cast<double>(teacher_shape.parameter_count()) * 4;
-  const double ring = message * static_cast<double>(teacher.lookahead + 1);
-  const double student_bytes = training_bytes(student_shape, train);
+  DistillSizes sizes;
+  sizes.teacher_weights = static_cast<double>(teacher_shape.parameter_count()) * 4;
+  sizes.student_state = training_bytes(student_shape, train.optimizer);
+  sizes.message = message;
+  sizes.teacher_head = head_bytes(payload, run.compute());
+  const RankMemory memory = rank_memory(sizes, static_cast<int64_t>(placement.teachers.size()),
+                                        students, teacher.lookahead);
+  const std::string head = sizes.teacher_head > 0
+                               ? " + the teacher's head " + bytes_text(sizes.teacher_head)
+                               : std::string();
   std::printf("\nMemory of a rank, without activations\n");
   if (replays) {
-    std::printf("  student (weights, gradients, optimizer) %s + one micro-batch of soft targets\n",
-                bytes_text(student_bytes).c_str());
+    std::printf(
+        "  student (weights, gradients, optimizer) %s + one micro-batch of soft targets%s\n",
+        bytes_text(sizes.student_state).c_str(), head.c_str());
   } else if (placement.colocated()) {
-    std::printf("  teacher %s + student (weights, gradients, optimizer) %s + soft targets %s\n",
-                bytes_text(teacher_bytes).c_str(), bytes_text(student_bytes).c_str(),
-                bytes_text(message).c_str());
+    std::printf("  teacher %s + student (weights, gradients, optimizer) %s + soft targets %s%s\n",
+                bytes_text(sizes.teacher_weights).c_str(), bytes_text(sizes.student_state).c_str(),
+                bytes_text(message).c_str(), head.c_str());
   } else {
-    std::printf("  teacher rank: weights %s + buffers %s for each student\n",
-                bytes_text(teacher_bytes).c_str(), bytes_text(ring).c_str());
-    std::printf("  student rank: weights, gradients, optimizer %s + buffers %s\n",
-                bytes_text(student_bytes).c_str(), bytes_text(ring).c_str());
+    std::printf("  teacher rank: weights %s + buffers %s\n",
+                bytes_text(sizes.teacher_weights).c_str(),
+                bytes_text(memory.teacher_buffers).c_str());
+    std::printf("  student rank: weights, gradients, optimizer %s + buffers %s%s\n",
+                bytes_text(sizes.student_state).c_str(), bytes_text(memory.student_buffers).c_str(),
+                head.c_str());
   }
 }
 

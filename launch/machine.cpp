@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <malloc.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -21,9 +22,21 @@ cpu_set_t allowed_cpus() {
   return set;
 }
 
+// A step's tensors (16 MiB of logits, say) come again in the next step. glibc would give their
+// pages back to the system and have them zeroed anew each time, which costs a fifth of a student's
+// time at a vocabulary of 32,000. Larger blocks, such as weights, still go back when they are
+// freed.
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that glibc takes
+  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+#endif
+}
+
 }  // namespace
 
 Machine set_up_machine(const RunConfig& config, const Communicator& world) {
+  keep_freed_memory();
   Machine machine;
   const Communicator node = world.split_node();
 

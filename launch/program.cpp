@@ -27,6 +27,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_evaluate_command());
   commands.push_back(make_tokenize_command());
   commands.push_back(make_generate_command());
+  commands.push_back(make_plan_command());
   return commands;
 }
 
@@ -47,7 +48,7 @@ struct GeneralOptions {
     add("dry-run", po::bool_switch(&dry_run),
         "print configuration, ranks, memory and token arithmetic, and stop");
     add("json", po::bool_switch(&json),
-        "one JSON object on standard output, nothing else there (evaluate, calibrate, generate)");
+        "one JSON object on standard output, nothing else there (evaluate, calibrate, generate, plan)");
   }
 };
 

@@ -70,4 +70,10 @@ std::string format(const char* pattern, ...) {
   return text;
 }
 
+std::string bytes_text(double bytes) {
+  if (bytes < 1024 * 1024) return format("%.1f KiB", bytes / 1024);
+  if (bytes < 1024.0 * 1024 * 1024) return format("%.1f MiB", bytes / (1024 * 1024));
+  return format("%.2f GiB", bytes / (1024.0 * 1024 * 1024));
+}
+
 }  // namespace temper

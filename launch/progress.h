@@ -34,6 +34,8 @@ void say(const std::string& line);
 std::string duration_text(double seconds);
 /// "12.3k", "4.56M".
 std::string count_text(double count);
+/// "12.3 KiB", "4.5 MiB", "1.25 GiB".
+std::string bytes_text(double bytes);
 /// printf into a string.
 [[gnu::format(printf, 1, 2)]] std::string format(const char* pattern, ...);
 

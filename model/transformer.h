@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,7 +49,10 @@ class Transformer {
   /// computed in at least float32). Records a graph when grad mode is on and the weights require
   /// gradients. The same inputs give the same bits. Throws c10::ValueError where S exceeds the
   /// positions or tokens have another shape or dtype.
-  at::Tensor hidden(const at::Tensor& tokens, at::ScalarType compute) const;
+  /// `between`, where given, is called after each layer, forward and (with a graph) backward: on a
+  /// CPU this is where whoever computes can let messages progress.
+  at::Tensor hidden(const at::Tensor& tokens, at::ScalarType compute,
+                    const std::function<void()>& between = {}) const;
 
   /// The head's weight, (V, C): the embedding itself where it is tied.
   const at::Tensor& head() const;

@@ -53,7 +53,8 @@ at::Tensor Transformer::block(const LayerPlan& layer, const at::Tensor& x, const
   return linear(active, layer.down, layer.down_bias);                            // (N, C)
 }
 
-at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute) const {
+at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
+                               const std::function<void()>& between) const {
   TORCH_CHECK_VALUE(tokens.dim() == 2 && tokens.scalar_type() == at::kLong && tokens.numel() > 0,
                     "tokens must be a non-empty (sequences, positions) tensor of int64, not ",
                     tokens.sizes(), " of ", c10::toString(tokens.scalar_type()));
@@ -81,6 +82,10 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute)
         add_norm(x, delta, weight_as(layer.norm1, wide), weight_as(layer.norm1_bias, wide),
                  config_.norm_eps);                                    // (N, C)
     delta = block(layer, start.sum, start.normed, shape, angles, &x);  // (N, C)
+    if (!between) continue;
+    between();
+    if (delta.requires_grad())
+      delta.register_hook([between](const at::Tensor&) { between(); });  // when backward comes by
   }
   const AddedNorm end = add_norm(x, delta, weight_as(plan_.final_norm, wide),
                                  weight_as(plan_.final_norm_bias, wide), config_.norm_eps);

@@ -11,7 +11,8 @@ namespace temper {
 LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
                    const at::Tensor& head_gradient, const at::Tensor& labels,
                    const SoftTargets& teacher, const LossConfig& config,
-                   at::Tensor& hidden_gradient, int64_t chunk_tokens) {
+                   at::Tensor& hidden_gradient, int64_t chunk_tokens,
+                   const std::function<void()>& between) {
   const at::NoGradGuard no_grad;
   const at::ScalarType compute = hidden.scalar_type();
   // Softmaxes and sums need more than 16 bits; float64 stays as it is (for finite differences).
@@ -24,6 +25,9 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
   const bool all_valid = valid.numel() == labels.numel();
   hidden_gradient = all_valid ? at::empty_like(hidden) : at::zeros_like(hidden);  // (N, C)
 
+  const auto pulse = [&] {
+    if (between) between();
+  };
   LossSums sums;
   for (int64_t begin = 0; begin < valid.numel(); begin += chunk_tokens) {
     const int64_t n = std::min(chunk_tokens, valid.numel() - begin);
@@ -34,12 +38,16 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
     SoftTargets soft = all_valid ? teacher.narrow(begin, n) : teacher.select(rows);
     if (soft.kind == Payload::kHidden && soft.defined()) {
       soft = SoftTargets::of_logits(at::mm(soft.values, soft.head.t()));  // (n, V)
+      pulse();
     }
     const at::Tensor h = pick(hidden);                   // (n, C)
     at::Tensor logits = at::mm(h, weight.t()).to(wide);  // (n, V)
+    pulse();
     sums += distillation_loss_(logits, soft, pick(labels), config);
+    pulse();
     const at::Tensor gradient = logits.to(compute);  // (n, V)
     const at::Tensor dh = at::mm(gradient, weight);  // (n, C)
+    pulse();
     if (all_valid) {
       hidden_gradient.narrow(0, begin, n).copy_(dh);
     } else {
@@ -50,6 +58,7 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
     } else {
       head_gradient.add_(at::mm(gradient.t(), h));  // (V, C)
     }
+    pulse();
   }
   return sums;
 }

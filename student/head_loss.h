@@ -5,6 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+
 #include "student/loss.h"
 
 namespace temper {
@@ -15,9 +17,11 @@ namespace temper {
 /// undefined.
 /// `chunk_tokens` rows are processed at a time; 0 chooses about 16 MiB of logits. Returns the sums
 /// over valid tokens; writes dL/dhidden (N, C), zero where ignored, to `hidden_gradient`.
+/// `between`, where given, is called after each matrix product, so that messages can progress.
 LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
                    const at::Tensor& head_gradient, const at::Tensor& labels,
                    const SoftTargets& teacher, const LossConfig& config,
-                   at::Tensor& hidden_gradient, int64_t chunk_tokens = 0);
+                   at::Tensor& hidden_gradient, int64_t chunk_tokens = 0,
+                   const std::function<void()>& between = {});
 
 }  // namespace temper

@@ -41,6 +41,13 @@ StepResult TrainingStep::run(int64_t step) {
   const at::Tensor gradient = model_.flat_gradients();  // (P)
   gradient.zero_();
 
+  // Note [Progress]
+  // MPI moves a large message only inside its calls, and both ends must be there.
+  // So whoever computes on a CPU looks in between its matrix products; over a slow link the
+  // messages would stand still otherwise, and over a fast one wait for the other side's next call.
+  std::function<void()> progress;
+  if (source_ != nullptr && device.is_cpu()) progress = [this] { source_->progress(); };
+
   LossSums sums;
   const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());
   const int64_t micro =
@@ -53,7 +60,7 @@ StepResult TrainingStep::run(int64_t step) {
     at::Tensor hidden;
     {
       const at::AutoGradMode grad(true);
-      hidden = model_.hidden(tokens, compute_).flatten(0, 1);  // (N, C)
+      hidden = model_.hidden(tokens, compute_, progress).flatten(0, 1);  // (N, C)
     }
     // Asked for after the forward pass, so that a teacher has had that much longer.
     SoftTargets teacher;
@@ -65,10 +72,11 @@ StepResult TrainingStep::run(int64_t step) {
     }
     at::Tensor hidden_gradient;  // (N, C)
     sums += head_loss(hidden.detach(), model_.head(), model_.head_gradient(), labels, teacher,
-                      loss_, hidden_gradient);
+                      loss_, hidden_gradient, /*chunk_tokens=*/0, progress);
     hidden.backward(hidden_gradient);
   }
 
+  const auto reduction = std::chrono::steady_clock::now();
   reducer_->reduce();
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
   const LookaheadFill fill = source_ != nullptr ? source_->take_fill() : LookaheadFill{};
@@ -106,7 +114,9 @@ StepResult TrainingStep::run(int64_t step) {
   optimizer_.step(result.lr);
 
   if (source_ != nullptr) result.wait_seconds = source_->take_wait_seconds();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const auto end = std::chrono::steady_clock::now();
+  result.seconds = std::chrono::duration<double>(end - start).count();
+  result.update_seconds = std::chrono::duration<double>(end - reduction).count();
   return result;
 }
 

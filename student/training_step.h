@@ -37,11 +37,12 @@ struct StepResult {
   double ce = 0;
   double grad_norm = 0;  ///< before clipping
   double lr = 0;
-  int64_t tokens = 0;       ///< valid tokens of the global batch
-  double seconds = 0;       ///< of this rank
-  double wait_seconds = 0;  ///< of this rank, for teachers
-  int64_t bytes = 0;        ///< soft targets received by all ranks
-  LookaheadFill fill;       ///< of all ranks
+  int64_t tokens = 0;         ///< valid tokens of the global batch
+  double seconds = 0;         ///< of this rank
+  double wait_seconds = 0;    ///< of this rank, for teachers
+  double update_seconds = 0;  ///< of this rank, after its last micro-batch: reduction and update
+  int64_t bytes = 0;          ///< soft targets received by all ranks
+  LookaheadFill fill;         ///< of all ranks
 };
 
 class TrainingStep {

@@ -19,10 +19,11 @@ TeacherInference::TeacherInference(const Transformer& model, at::ScalarType comp
 
 at::Tensor TeacherInference::head() const { return head_.cpu(); }
 
-at::Tensor TeacherInference::hidden(const at::Tensor& tokens) const {
+at::Tensor TeacherInference::hidden(const at::Tensor& tokens,
+                                    const std::function<void()>& between) const {
   const at::NoGradGuard no_grad;
   const at::Device device = model_.flat_weights().device();
-  return model_.hidden(tokens.to(device), compute_).flatten(0, 1);  // (N, C)
+  return model_.hidden(tokens.to(device), compute_, between).flatten(0, 1);  // (N, C)
 }
 
 void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& tokens,
@@ -31,24 +32,26 @@ void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& to
 }
 
 void TeacherInference::encode(const MicroBatchId& id, const at::Tensor& hidden,
-                              const PayloadView& out) const {
+                              const PayloadView& out, const std::function<void()>& between) const {
   const at::NoGradGuard no_grad;
   if (payload_.kind == Payload::kHidden) {
     out.write_values(0, hidden);
     return;
   }
-  if (payload_.kind == Payload::kFull && payload_.dtype == compute_ &&
-      out.values.device() == hidden.device()) {
-    at::Tensor place = out.values;  // (N, V)
-    at::mm_out(place, hidden, head_.t());
-    return;
-  }
+  const bool in_place = payload_.kind == Payload::kFull && payload_.dtype == compute_ &&
+                        out.values.device() == hidden.device();
   std::vector<double> uniform;
   if (payload_.kind == Payload::kSample)
     uniform = draw_uniform(seed_, id.step, id.first_row, id.rows, hidden.size(0) / id.rows);
   const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / payload_.vocab);
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk) {
     const int64_t n = std::min(chunk, hidden.size(0) - begin);
+    if (between && begin > 0) between();
+    if (in_place) {
+      at::Tensor place = out.values.narrow(0, begin, n);  // (n, V)
+      at::mm_out(place, hidden.narrow(0, begin, n), head_.t());
+      continue;
+    }
     const at::Tensor logits = at::mm(hidden.narrow(0, begin, n), head_.t());  // (n, V)
     std::vector<double> own;
     if (!uniform.empty()) own.assign(uniform.begin() + begin, uniform.begin() + begin + n);

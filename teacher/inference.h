@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
+
 #include "comm/soft_targets.h"
 #include "model/transformer.h"
 
@@ -16,6 +18,7 @@ class TeacherInference {
                    double temperature, uint64_t seed);
 
   const PayloadSpec& payload() const { return payload_; }
+  bool on_cpu() const { return head_.is_cpu(); }
   /// The output head (V, C) in the compute dtype, on the CPU: what a student needs with the
   /// payload hidden.
   at::Tensor head() const;
@@ -24,12 +27,14 @@ class TeacherInference {
   /// a message of B·S tokens.
   void soft_targets(const MicroBatchId& id, const at::Tensor& tokens, const PayloadView& out) const;
 
-  // The same in two parts: one forward pass may serve several micro-batches.
+  // The same in two parts: one forward pass may serve several micro-batches. `between`, where
+  // given, is called between layers and chunks of logits, so that earlier messages can progress.
 
   /// Final hidden states (N, C) of `tokens` (B, S) int64, in the compute dtype.
-  at::Tensor hidden(const at::Tensor& tokens) const;
+  at::Tensor hidden(const at::Tensor& tokens, const std::function<void()>& between = {}) const;
   /// Soft targets of one micro-batch from its hidden states (N, C), written to `out`.
-  void encode(const MicroBatchId& id, const at::Tensor& hidden, const PayloadView& out) const;
+  void encode(const MicroBatchId& id, const at::Tensor& hidden, const PayloadView& out,
+              const std::function<void()>& between = {}) const;
 
  private:
   const Transformer& model_;

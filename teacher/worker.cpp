@@ -122,6 +122,9 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
         .tokens;  // (B, S)
   };
 
+  // Note [Progress] in student/training_step.cpp.
+  std::function<void()> progress;
+  if (inference.on_cpu()) progress = [&sender] { sender.progress(); };
   while (const Work* first = queue.next()) {
     reporter.report_before(first->id.step, sender);
     std::vector<Held> pass;
@@ -142,12 +145,12 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
       for (const Held& held : pass) parts.push_back(held.tokens);
       tokens = at::cat(parts);  // (sum of B, S)
     }
-    const at::Tensor hidden = inference.hidden(tokens);  // (sum of N, C)
+    const at::Tensor hidden = inference.hidden(tokens, progress);  // (sum of N, C)
     int64_t begin = 0;
     for (const Held& held : pass) {
       const MicroBatchId& id = held.work.id;
       const int64_t n = id.rows * plan.seq;
-      inference.encode(id, hidden.narrow(0, begin, n), held.out);
+      inference.encode(id, hidden.narrow(0, begin, n), held.out, progress);
       sender.send(held.work.student, make_header(transports.config(), id, held.tokens));
       begin += n;
     }

@@ -235,11 +235,13 @@ std::string Communicator::broadcast(const std::string& text, int root) const {
   return result;
 }
 
-void Communicator::barrier() const {
-  // MPI_Barrier would spin or at best yield; this one sleeps.
+// MPI_Barrier would spin or at best yield; this one sleeps.
+void Communicator::barrier() const { barrier_async().wait(); }
+
+Request Communicator::barrier_async() const {
   std::vector<MPI_Request> request(1, MPI_REQUEST_NULL);
   check(MPI_Ibarrier(handle_, &request[0]), "MPI_Ibarrier");
-  Request(std::move(request), at::Tensor(), "barrier").wait();
+  return {std::move(request), at::Tensor(), "barrier"};
 }
 
 }  // namespace temper

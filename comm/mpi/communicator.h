@@ -68,6 +68,8 @@ class Communicator {
   /// Waits for all without holding a core: may last as long as another role's whole stage.
   /// Collective.
   void barrier() const;
+  /// The same without waiting: the request is complete once every rank has called this. Collective.
+  Request barrier_async() const;
 
   /// Largest piece of a message, in bytes; both ends must have the same. dup() and split() hand it
   /// on. For tests.

@@ -24,7 +24,7 @@ std::string sample_text() {
 TEST(CommandsTest, HelpNamesEveryOptionWithADefault) {
   const Outcome general = launch({"--help"});
   EXPECT_EQ(general.code, 0);
-  for (const char* command : {"train", "distill", "calibrate", "evaluate"}) {
+  for (const char* command : {"train", "distill", "plan", "calibrate", "evaluate"}) {
     EXPECT_NE(general.out.find(std::string("\n  ") + command), std::string::npos);
     const Outcome help = launch({command, "--help"});
     EXPECT_EQ(help.code, 0) << help.err;

@@ -359,6 +359,13 @@ TEST(RecordTest, WhatDoesNotFitIsRefusedByFieldBeforeTheFirstStep) {
   refused("--launch.teachers is 1, but --teacher.store " + store + " needs no teacher ranks",
           {"--launch.teachers", "1"}, 2);
   refused("exclude each other", {"--teacher.tee", scratch / "other"});
+  {
+    const Outcome tee =
+        launch(distill(scratch / "run", data + Arguments{"--teacher.tee", scratch / "other",
+                                                         "--teacher.batch", "8"}));
+    EXPECT_EQ(tee.code, 2) << tee.err;
+    EXPECT_NE(tee.err.find("give --teacher.batch 0"), std::string::npos) << tee.err;
+  }
   refused("--teacher.train-steps is 5, but with --teacher.store", {"--teacher.train-steps", "5"});
 
   // And the other way: a folder that holds another store is not written to.

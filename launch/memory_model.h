@@ -1,0 +1,43 @@
+// What a rank of a distillation holds in memory, apart from activations: the arithmetic of
+// --dry-run and of temper plan.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "comm/payload.h"
+#include "model/transformer_config.h"
+
+namespace temper {
+
+/// fp32 weights and gradients, and the optimizer's moments (AdamW: two, sgd: none), in bytes.
+double training_bytes(const TransformerConfig& model, const std::string& optimizer);
+
+/// What students keep of the teacher's head with the payload hidden, (V, C) in the compute
+/// dtype; 0 with the other payloads.
+double head_bytes(const PayloadSpec& payload, at::ScalarType compute);
+
+/// What the memory of both roles depends on, in bytes. A message is one micro-batch of soft
+/// targets.
+struct DistillSizes {
+  double teacher_weights = 0;
+  double student_state = 0;  ///< training_bytes() of the student
+  double message = 0;
+  double teacher_head = 0;  ///< what students keep of the teacher's head (payload hidden), or 0
+};
+
+/// Bytes of one rank of each role. Colocated: `student` is the whole rank, `teacher` is 0.
+struct RankMemory {
+  double teacher_buffers = 0;
+  double student_buffers = 0;
+  double teacher = 0;
+  double student = 0;
+};
+
+/// `teachers` 0: colocated, one message and no ring. Otherwise a student has D + 1 buffers (D:
+/// lookahead), and a teacher, for each of its students, ceil((D + 1) / teachers): the rings of
+/// comm/soft_target_channel.h.
+RankMemory rank_memory(const DistillSizes& sizes, int64_t teachers, int64_t students,
+                       int64_t lookahead);
+
+}  // namespace temper

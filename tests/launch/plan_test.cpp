@@ -1,0 +1,153 @@
+// temper plan as a user runs it: from given rates, from a probe alone and under mpirun.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "tests/launch/launcher.h"
+
+namespace temper {
+namespace {
+
+using Arguments = std::vector<std::string>;
+using nlohmann::json;
+
+Outcome plan(const Arguments& more, int ranks = 0) {
+  Arguments arguments{"plan"};
+  const Arguments usual = {
+      "--train.batch",   "8",  "--train.seq",        "32", "--teacher.layers", "2",
+      "--teacher.width", "64", "--student.layers",   "1",  "--student.width",  "32",
+      "--student.heads", "2",  "--plan.probe-steps", "3",  "--run.threads",    "1"};
+  for (size_t i = 0; i < usual.size(); i += 2) {
+    if (std::find(more.begin(), more.end(), usual[i]) == more.end())
+      arguments.insert(arguments.end(), {usual[i], usual[i + 1]});
+  }
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return launch(arguments, ranks);
+}
+
+json planned(const Arguments& more, int ranks = 0) {
+  Arguments arguments = more;
+  arguments.emplace_back("--json");
+  const Outcome outcome = plan(arguments, ranks);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  // One object, and nothing before or behind it.
+  return json::parse(outcome.out);
+}
+
+TEST(PlanTest, GivenRatesNeedNoModel) {
+  // A teacher rank does 100 tokens/s and a student rank 300: 3 : 1 of 4 ranks balances at 300.
+  const json result = planned({"--plan.ranks", "4", "--plan.teacher-tokens-per-s", "100",
+                               "--plan.student-tokens-per-s", "300", "--plan.payloads", "full"});
+  EXPECT_EQ(result["recommended"]["teachers"], 3);
+  EXPECT_EQ(result["recommended"]["students"], 1);
+  EXPECT_EQ(result["recommended"]["payload"], "full");
+  EXPECT_NEAR(result["recommended"]["tokens_per_s"].get<double>(), 300, 1);
+  EXPECT_EQ(result["recommended"]["bytes_per_token"], 1024);  // 256 ids in fp32
+  EXPECT_EQ(result["recommended"]["options"][0], "--launch.teachers");
+  EXPECT_EQ(result["recommended"]["options"][1], "3");
+  // Colocated and every split, each in lock-step, with the configured lookahead and the best one.
+  std::set<int> teachers;
+  for (const json& each : result["predictions"]) teachers.insert(each["teachers"].get<int>());
+  EXPECT_EQ(teachers, (std::set<int>{0, 1, 2, 3}));
+}
+
+TEST(PlanTest, ASlowLinkRulesOutFull) {
+  const Arguments cluster = {"--plan.ranks",
+                             "16",
+                             "--plan.ranks-per-node",
+                             "2",
+                             "--plan.flops",
+                             "1e12",
+                             "--plan.link-gbit",
+                             "1",
+                             "--teacher.width",
+                             "512",
+                             "--teacher.layers",
+                             "8",
+                             "--data.vocab",
+                             "32000",
+                             "--train.batch",
+                             "64",
+                             "--plan.node-gbyte-per-s",
+                             "50"};
+  const json result = planned(cluster);
+  EXPECT_NE(result["recommended"]["payload"], "full");
+  bool found = false;
+  for (const json& each : result["predictions"]) {
+    if (each["payload"] != "full" || each["teachers"] != 8 || each["lookahead"] == 0) continue;
+    found = true;
+    EXPECT_EQ(each["bound_by"], "network");
+    EXPECT_NEAR(each["node_gbit_per_s"].get<double>(), 0.94, 1e-6);
+  }
+  EXPECT_TRUE(found);
+  Arguments only = cluster;
+  only.insert(only.end(), {"--plan.payloads", "full", "--plan.teachers", "8"});
+  const Outcome text = plan(only);
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("network-bound: full needs"), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("--launch.teachers 8 --teacher.payload full"), std::string::npos);
+}
+
+TEST(PlanTest, TopkOnlyIfItIsAllowed) {
+  const Arguments rates = {"--plan.ranks", "2", "--plan.flops", "1e12"};
+  for (const json& each : planned(rates)["predictions"]) EXPECT_NE(each["payload"], "topk");
+  Arguments allowed = rates;
+  allowed.insert(allowed.end(), {"--plan.payloads", "topk"});
+  EXPECT_EQ(planned(allowed)["recommended"]["payload"], "topk");
+}
+
+TEST(PlanTest, ProbesAloneAndUnderMpirun) {
+  for (const int ranks : {0, 2, 3}) {
+    const json result = planned(
+        {"--plan.payloads", "full,hidden,topk,sample", "--data.vocab", "512", "--plan.ranks", "3"},
+        ranks);
+    for (const char* payload : {"full", "hidden", "topk", "sample"}) {
+      EXPECT_GT(result["rates"][payload]["teacher_tokens_per_s"].get<double>(), 0) << payload;
+      EXPECT_GT(result["rates"][payload]["student_tokens_per_s"].get<double>(), 0) << payload;
+      EXPECT_EQ(result["rates"][payload]["copy_seconds_per_token"].get<double>() > 0, ranks > 0);
+    }
+    EXPECT_GT(result["cluster"]["update_seconds"].get<double>(), 0);
+    EXPECT_EQ(result["cluster"]["ranks"], 3);
+    EXPECT_GT(result["recommended"]["tokens_per_s"].get<double>(), 0);
+    EXPECT_EQ(result["rates"]["hidden"]["bytes_per_token"], 256);  // 64 fp32
+  }
+}
+
+TEST(PlanTest, TheTablesOptionsRun) {
+  const Outcome text = plan({"--plan.payloads", "hidden", "--plan.teachers", "1"}, 2);
+  ASSERT_EQ(text.code, 0) << text.err;
+  const std::string words = "  --launch.teachers 1 --teacher.payload hidden --teacher.lookahead ";
+  const size_t at = text.out.find(words);
+  ASSERT_NE(at, std::string::npos) << text.out;
+  const std::string lookahead =
+      text.out.substr(at + words.size(), text.out.find('\n', at) - at - words.size());
+  const ScratchDir scratch;
+  const Outcome run =
+      launch({"distill", "--launch.teachers", "1", "--teacher.payload", "hidden",
+              "--teacher.lookahead", lookahead, "--train.steps", "2", "--train.batch", "2",
+              "--train.seq", "16", "--evaluate.max-tokens", "32", "--run.dir", scratch / "run"},
+             2);
+  EXPECT_EQ(run.code, 0) << run.err;
+}
+
+TEST(PlanTest, RefusesWhatCannotBe) {
+  const std::vector<std::pair<Arguments, std::string>> cases = {
+      {{"--plan.payloads", "full,dense"}, "--plan.payloads has 'dense'"},
+      {{"--plan.teacher-tokens-per-s", "5"}, "--plan.student-tokens-per-s"},
+      {{"--plan.flops", "1e12", "--plan.teachers", "4", "--plan.ranks", "4"},
+       "--plan.teachers is 4"},
+      {{"--plan.utilisation", "1.5"}, "--plan.utilisation is 1.5"},
+      {{"--plan.link-gbit", "-1"}, "--plan.link-gbit is -1"},
+  };
+  for (const auto& [arguments, words] : cases) {
+    const Outcome outcome = plan(arguments);
+    EXPECT_EQ(outcome.code, 2) << words;
+    EXPECT_NE(outcome.err.find(words), std::string::npos) << outcome.err;
+    EXPECT_TRUE(outcome.out.empty()) << outcome.out;
+  }
+}
+
+}  // namespace
+}  // namespace temper
