@@ -29,6 +29,7 @@ class SoftTargetReceiver : public SoftTargetSource {
   SoftTargetReceiver(const SoftTargetTransports& transports, int64_t units, at::Tensor head = {});
   ~SoftTargetReceiver() override;
   SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) override;
+  PayloadView payload() const override;
   void progress() override;
   double take_wait_seconds() override;
   int64_t take_bytes() override;

@@ -34,6 +34,7 @@ struct SoftTargetReceiver::Impl {
   double wait_seconds = 0;
   int64_t bytes = 0;
   LookaheadFill fill;
+  PayloadView view;  // of the last targets()
 
   Impl(const SoftTargetTransports& transports, int64_t unit_count, at::Tensor teacher_head)
       : placement(transports.placement()),
@@ -101,7 +102,8 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
               value_type_name(config.payload.dtype),
               "; start both sides with the same --teacher.values and --run.precision");
   bytes += arrival.wire_bytes;
-  return soft_targets(payload_in(arrival.buffer, config, id.rows), config.payload, head);
+  view = payload_in(arrival.buffer, config, id.rows);
+  return soft_targets(view, config.payload, head);
 }
 
 SoftTargetReceiver::SoftTargetReceiver(const SoftTargetTransports& transports, int64_t units,
@@ -113,6 +115,8 @@ SoftTargetReceiver::~SoftTargetReceiver() = default;
 SoftTargets SoftTargetReceiver::targets(const MicroBatchId& id, const at::Tensor& tokens) {
   return impl_->targets(id, tokens);
 }
+
+PayloadView SoftTargetReceiver::payload() const { return impl_->view; }
 
 void SoftTargetReceiver::progress() { impl_->arrived(); }
 

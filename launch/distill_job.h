@@ -30,6 +30,9 @@ class DistillJob {
   std::string describe_stream() const;
   /// With the payload hidden, the students need the teacher's head. Sent once.
   void send_head();
+  /// With --teacher.tee: makes the store that the first student's soft targets go to, or goes on
+  /// with it. `ini` is the resolved configuration.
+  void open_tee(const std::string& ini);
   /// One student on soft targets. The first is the run's student: saved with its temperature as
   /// soon as it has one.
   void distil(int64_t repetition);
@@ -67,7 +70,8 @@ class DistillJob {
   std::unique_ptr<Collectives> students_;  // on student ranks
   at::Tensor teacher_head_;                // (V, C) on student ranks, for the payload hidden
   std::unique_ptr<SoftTargetTransports> transports_;  // null where colocated
-  DistillSummary summary_;                            // complete on world rank 0
+  StoreIndex tee_;                         // of the store that is written
+  DistillSummary summary_;                 // complete on world rank 0
 };
 
 }  // namespace temper

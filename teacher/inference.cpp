@@ -63,9 +63,9 @@ LocalSoftTargets::LocalSoftTargets(TeacherInference inference) : inference_(std:
 SoftTargets LocalSoftTargets::targets(const MicroBatchId& id, const at::Tensor& tokens) {
   const int64_t bytes = tokens.numel() * inference_.payload().bytes_per_token();
   if (!buffer_.defined() || buffer_.size(0) < bytes) buffer_ = at::empty({bytes}, at::kByte);
-  const PayloadView view(buffer_, inference_.payload(), tokens.numel());
-  inference_.soft_targets(id, tokens, view);
-  return soft_targets(view, inference_.payload(), head_);
+  view_ = PayloadView(buffer_, inference_.payload(), tokens.numel());
+  inference_.soft_targets(id, tokens, view_);
+  return soft_targets(view_, inference_.payload(), head_);
 }
 
 }  // namespace temper

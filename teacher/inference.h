@@ -46,6 +46,7 @@ class LocalSoftTargets : public SoftTargetSource {
  public:
   explicit LocalSoftTargets(TeacherInference inference);
   SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) override;
+  PayloadView payload() const override { return view_; }
   double take_wait_seconds() override { return 0; }
   int64_t take_bytes() override { return 0; }
 
@@ -53,6 +54,7 @@ class LocalSoftTargets : public SoftTargetSource {
   TeacherInference inference_;
   at::Tensor head_;    // (V, C) for the payload hidden
   at::Tensor buffer_;  // (bytes), kept from call to call
+  PayloadView view_;   // into it, of the last call
 };
 
 }  // namespace temper
