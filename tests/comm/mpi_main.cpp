@@ -5,6 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include "comm/mpi/communicator.h"
 #include "comm/mpi/environment.h"
@@ -42,6 +45,11 @@ int main(int argc, char** argv) {
   if (world.rank() != 0) delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new FailuresOfAllRanks(world));
   const int code = RUN_ALL_TESTS();
+#ifdef __SANITIZE_ADDRESS__
+  // Now, while Open MPI's components are loaded: when they are gone, nobody can say of a leak that
+  // it was theirs (lsan.supp).
+  __lsan_do_leak_check();
+#endif
   const int64_t leaked = world.all_reduce(temper::Request::live());
   if (leaked == 0) return code;
   if (world.rank() == 0)
