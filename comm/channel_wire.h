@@ -1,12 +1,12 @@
-// The bytes of the soft-target channel, shared by its two ends.
+// The bytes of the soft-target channel, shared by its two ends and by every transport.
 //
 //   message (teacher to student):  SoftTargetHeader (64 bytes) | the payload of rows·S tokens, laid
 //                                  out as payload.h says
 //   credit  (student to teacher):  unit | bytes of the buffer that waits for it
 //
 // A buffer is one message of max_rows rows; a smaller micro-batch uses, and sends, only its
-// beginning. at::empty aligns to 64 bytes, so what follows the header is aligned too, and is handed
-// out as views.
+// beginning. Buffers are aligned to 64 bytes, so what follows the header is aligned too, and is
+// handed out as views.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,13 +14,20 @@
 
 #include <cstring>
 
-#include "comm/soft_target_channel.h"
+#include "comm/channel_config.h"
+#include "comm/soft_targets.h"
 
 namespace temper {
 
 constexpr int kSoftTargetTag = 701;
 constexpr int kCreditTag = 702;
 constexpr int64_t kHeaderBytes = sizeof(SoftTargetHeader);
+
+/// A student's word that a buffer is free.
+struct Credit {
+  int64_t unit = 0;
+  int64_t buffer_bytes = 0;
+};
 
 /// Throws c10::ValueError or c10::Error if no buffers can be laid out so.
 inline void validate(const ChannelConfig& config) {
@@ -36,8 +43,12 @@ inline int64_t message_bytes(const ChannelConfig& config, int64_t rows) {
   return kHeaderBytes + rows * config.seq * config.payload.bytes_per_token();
 }
 
-inline at::Tensor make_buffer(const ChannelConfig& config) {
-  return at::empty({message_bytes(config, config.max_rows)}, at::kByte);  // (bytes)
+inline int64_t buffer_bytes(const ChannelConfig& config) {
+  return message_bytes(config, config.max_rows);
+}
+
+inline at::Tensor make_buffer(const ChannelConfig& config, at::Device device = at::kCPU) {
+  return at::empty({buffer_bytes(config)}, at::TensorOptions(at::kByte).device(device));  // (bytes)
 }
 
 /// The payload of `rows` rows within a buffer.
@@ -56,12 +67,16 @@ inline SoftTargetHeader read_header(const at::Tensor& buffer) {
   return header;
 }
 
-/// A credit: int64 (2).
-inline at::Tensor make_credit(int64_t unit, int64_t buffer_bytes) {
-  at::Tensor credit = at::empty({2}, at::kLong);  // (2)
-  credit.data_ptr<int64_t>()[0] = unit;
-  credit.data_ptr<int64_t>()[1] = buffer_bytes;
-  return credit;
+/// Throws c10::Error unless a student's credit is for `unit` and a buffer of `bytes`.
+inline void check_credit(const Credit& credit, int64_t unit, int64_t bytes, int student_rank) {
+  TORCH_CHECK(credit.buffer_bytes == bytes, "student rank ", student_rank,
+              " has soft-target buffers of ", credit.buffer_bytes, " bytes and this teacher of ",
+              bytes,
+              "; start both sides with the same options (micro-batch, sequence length, "
+              "vocabulary, payload, precision)");
+  TORCH_CHECK(credit.unit == unit, "student rank ", student_rank, " granted its micro-batch ",
+              credit.unit, " and this teacher is at ", unit,
+              "; both sides must count micro-batches alike");
 }
 
 }  // namespace temper

@@ -1,69 +1,64 @@
-// The stream between teacher and student ranks over MPI: a ring of preallocated buffers per pair,
-// filled ahead of the student by at most `lookahead` micro-batches. The student grants a credit for
-// each free buffer; a teacher begins a micro-batch only when it holds a credit for it. Messages and
-// credits are non-blocking.
+// The stream between teacher and student ranks: a ring of preallocated buffers per student, filled
+// ahead of it by at most `lookahead` micro-batches. The student grants a credit for each free
+// buffer; a teacher begins a micro-batch only when it holds a credit for it. What carries messages
+// and credits is chosen pair by pair (soft_target_transports.h); the rules here are the same for
+// all.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <deque>
 #include <memory>
-#include <vector>
+#include <optional>
 
-#include "comm/mpi/communicator.h"
-#include "comm/placement.h"
+#include "comm/soft_target_transports.h"
 #include "comm/soft_targets.h"
 
 namespace temper {
-
-/// What both ends must know alike to lay out the buffers.
-struct ChannelConfig {
-  int64_t max_rows = 0;  ///< rows of the largest micro-batch
-  int64_t seq = 0;
-  PayloadSpec payload;
-  double temperature = 1.0;
-  uint64_t tokenizer = 0;  ///< fingerprint of the data's tokenizer, 0 where unknown
-  int64_t lookahead = 2;   ///< micro-batches per student in flight; 0: a teacher begins when its
-                           ///< student asks (lock-step)
-};
 
 /// The header of a micro-batch with `tokens` (B, S): what the teacher writes and the student
 /// expects.
 SoftTargetHeader make_header(const ChannelConfig& config, const MicroBatchId& id,
                              const at::Tensor& tokens);
 
-/// The student's end. `world` and `placement` name the peers; `units` is the number of
-/// micro-batches this student will consume: it must ask for all of them, or its teachers wait for
-/// ever. `head` (V, C) is the teacher's, for the payload hidden, otherwise undefined. `world` must
-/// outlive the channel.
+/// The student's end. `units` is the number of micro-batches this student will consume: it must ask
+/// for all of them, or its teachers wait for ever. `head` (V, C) is the teacher's, for the payload
+/// hidden, otherwise undefined. `transports` must outlive the channel and the soft targets that it
+/// gave. Throws c10::Error if this is no student rank, or a teacher's message does not fit.
 class SoftTargetReceiver : public SoftTargetSource {
  public:
-  SoftTargetReceiver(const Communicator& world, const Placement& placement, ChannelConfig config,
-                     int64_t units, at::Tensor head = {});
+  SoftTargetReceiver(const SoftTargetTransports& transports, int64_t units, at::Tensor head = {});
   ~SoftTargetReceiver() override;
   SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) override;
+  PayloadView payload() const override;
   void progress() override;
   double take_wait_seconds() override;
   int64_t take_bytes() override;
+  LookaheadFill take_fill() override;
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
-/// A teacher's end, towards all students that it serves. It must serve its micro-batches in the
-/// order (step, student, micro-batch), or the job can stand still: Note [No deadlock] in
-/// soft_target_sender.cpp. `world` must outlive the channel.
+/// A teacher's end, towards all students that it serves. It must serve its micro-batches step by
+/// step, in an order that is the same for all teachers and in which each student's come in turn, or
+/// the job can stand still: Note [No deadlock] in soft_target_sender.cpp. `transports` must outlive
+/// the channel. Throws c10::Error if this is no teacher rank, if a student's credits do not fit, or
+/// if it is used out of order.
 class SoftTargetSender {
  public:
-  SoftTargetSender(const Communicator& world, const Placement& placement, ChannelConfig config);
+  explicit SoftTargetSender(const SoftTargetTransports& transports);
   ~SoftTargetSender();
 
   /// A buffer for the next micro-batch of `student` (index), rows·S tokens, to write the payload
   /// into; waits for the student's credit and for a free buffer. Time spent here is the teacher's
-  /// waiting time.
+  /// waiting time. Only where every acquired buffer has been sent: who waits must hold nothing that
+  /// another waits for.
   PayloadView acquire(int student, int64_t rows);
-  /// Sends the buffer of the last acquire() for that student, without waiting.
+  /// The same without waiting, and whatever is held: nullopt if credit or buffer are not here yet.
+  /// So a teacher takes several micro-batches for one forward pass.
+  std::optional<PayloadView> try_acquire(int student, int64_t rows);
+  /// Sends the buffer that was acquired first for that student and not sent, without waiting.
   void send(int student, const SoftTargetHeader& header);
   /// Lets messages under way progress, without waiting. Call now and then while computing.
   void progress();

@@ -2,79 +2,71 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <exception>
 #include <utility>
 
-#include "comm/channel_wire.h"
 #include "comm/mpi/backoff.h"
+#include "comm/soft_target_channel.h"
 #include "comm/value_coding.h"
 
 // Note [Credits]
 // ~~~~~~~~~~~~~~
 // The student owns D + 1 buffers (D: lookahead); unit n lives in buffer n mod (D + 1). When
 // targets() is called for unit n, unit n - 1 is released, and every unit up to n + D that has no
-// credit yet gets its receive posted and then its credit sent. So while the student works on unit
+// credit yet is granted to its teacher through the link to it. So while the student works on unit
 // n, the D units after it are granted; buffers suffice, since n .. n + D are D + 1 units. With D =
 // 0 the only grant is for n itself, when it is asked for. The constructor acts as if unit -1 were
-// at work: it grants 0 .. D - 1. A receive is posted before its credit leaves, so no message comes
-// unexpected and none is copied twice. Grants go out in unit order; those of one teacher therefore
-// match its messages in order, and one tag is enough.
+// at work: it grants 0 .. D - 1. Grants go out in unit order; those of one teacher therefore match
+// its messages in order. One ring serves links of every kind: a slot belongs to a unit, and so to
+// whichever link the unit's teacher has.
 
 namespace temper {
 
 struct SoftTargetReceiver::Impl {
-  const Communicator& world;
-  Placement placement;
-  ChannelConfig config;
+  const Placement& placement;
+  const ChannelConfig& config;
   int64_t units;
-  at::Tensor head;                  // (V, C), for the payload hidden
-  int student;                      // this rank's index among the students
-  std::vector<at::Tensor> buffers;  // D + 1 of (bytes)
-  std::deque<Request> receives;     // of units next .. granted - 1
-  std::deque<Request> credits;      // under way
-  int64_t next = 0;                 // the unit of the next targets()
+  at::Tensor head;                                  // (V, C), for the payload hidden
+  int student = 0;                                  // this rank's index among the students
+  std::vector<at::Tensor> buffers;                  // D + 1 of (bytes)
+  std::vector<std::unique_ptr<StudentLink>> links;  // by teacher index
+  int64_t next = 0;                                 // the unit of the next targets()
   int64_t granted = 0;
   double wait_seconds = 0;
   int64_t bytes = 0;
+  LookaheadFill fill;
+  PayloadView view;  // of the last targets()
 
-  Impl(const Communicator& comm, Placement roles, ChannelConfig channel, int64_t unit_count,
-       at::Tensor teacher_head)
-      : world(comm),
-        placement(std::move(roles)),
-        config(channel),
+  Impl(const SoftTargetTransports& transports, int64_t unit_count, at::Tensor teacher_head)
+      : placement(transports.placement()),
+        config(transports.config()),
         units(unit_count),
-        head(std::move(teacher_head)),
-        student(placement.role_index(comm.rank())) {
-    TORCH_CHECK(!placement.colocated() && !placement.is_teacher(comm.rank()),
+        head(std::move(teacher_head)) {
+    const int rank = transports.world().rank();
+    TORCH_CHECK(!placement.colocated() && !placement.is_teacher(rank),
                 "SoftTargetReceiver is for a student rank with teacher ranks");
-    validate(config);
-    const int64_t count = std::min(config.lookahead + 1, std::max<int64_t>(units, 1));
-    for (int64_t i = 0; i < count; ++i) buffers.push_back(make_buffer(config));  // (bytes)
+    student = placement.role_index(rank);
+    buffers = transports.ring();
+    for (int teacher = 0; teacher < static_cast<int>(placement.teachers.size()); ++teacher)
+      links.push_back(transports.student_link(teacher));
     grant_through(config.lookahead - 1);
   }
 
-  const at::Tensor& buffer_of(int64_t unit) const {
-    return buffers[static_cast<size_t>(unit % static_cast<int64_t>(buffers.size()))];
+  StudentLink& link_of(int64_t unit) {
+    return *links[static_cast<size_t>(placement.role_index(placement.teacher_of(student, unit)))];
   }
 
   void grant_through(int64_t last_unit) {
     for (; granted <= last_unit && granted < units; ++granted) {
-      const at::Tensor& buffer = buffer_of(granted);
-      const int teacher = placement.teacher_of(student, granted);
-      receives.push_back(world.receive_part_async(buffer, teacher, kSoftTargetTag));
-      credits.push_back(world.send_async(
-          make_credit(granted, static_cast<int64_t>(buffer.nbytes())), teacher, kCreditTag));
+      const auto slot = static_cast<size_t>(granted % static_cast<int64_t>(buffers.size()));
+      link_of(granted).grant(granted, buffers[slot]);
     }
   }
 
-  void progress() {
-    while (!credits.empty() && credits.front().test()) credits.pop_front();
-    if (!receives.empty()) receives.front().test();
-  }
-
-  void abandon() noexcept {
-    for (Request& receive : receives) receive.abandon();
-    for (Request& credit : credits) credit.abandon();
+  /// Messages that have come and were not taken.
+  int64_t arrived() {
+    int64_t count = 0;
+    for (const auto& link : links) count += link->arrived();
+    return count;
   }
 
   SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens);
@@ -90,47 +82,48 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
   const SoftTargetHeader expected = make_header(config, id, tokens);
 
   const int64_t unit = next++;
+  fill.granted += static_cast<double>(granted - unit);
+  fill.arrived += static_cast<double>(arrived());
   grant_through(unit + config.lookahead);
+  StudentLink& link = link_of(unit);
   const Backoff backoff;
-  while (!receives.front().test()) {
-    progress();
+  while (link.arrived() == 0) {
+    arrived();  // the other links' messages go on, too
     backoff.pause();
   }
   wait_seconds += backoff.seconds();
-  progress();
 
-  const Request received = std::move(receives.front());
-  receives.pop_front();
+  const Arrival arrival = link.take();
   const int teacher = placement.teacher_of(student, unit);
-  TORCH_CHECK(received.bytes() >= kHeaderBytes, "soft targets from teacher rank ", teacher, " of ",
-              received.bytes(), " bytes have no header");
-  check_header(expected, read_header(received.buffer()), teacher);
-  TORCH_CHECK(received.bytes() == message_bytes(config, id.rows), "soft targets from teacher rank ",
-              teacher, " for step ", id.step, ", first_row ", id.first_row, ": ", received.bytes(),
+  check_header(expected, arrival.header, teacher);
+  TORCH_CHECK(arrival.bytes == message_bytes(config, id.rows), "soft targets from teacher rank ",
+              teacher, " for step ", id.step, ", first_row ", id.first_row, ": ", arrival.bytes,
               " bytes came where ", message_bytes(config, id.rows), " are right for ",
               value_type_name(config.payload.dtype),
               "; start both sides with the same --teacher.values and --run.precision");
-  bytes += received.bytes();
-  return soft_targets(payload_in(received.buffer(), config, id.rows), config.payload, head);
+  bytes += arrival.wire_bytes;
+  view = payload_in(arrival.buffer, config, id.rows);
+  return soft_targets(view, config.payload, head);
 }
 
-SoftTargetReceiver::SoftTargetReceiver(const Communicator& world, const Placement& placement,
-                                       ChannelConfig config, int64_t units, at::Tensor head)
-    : impl_(std::make_unique<Impl>(world, placement, config, units, std::move(head))) {}
+SoftTargetReceiver::SoftTargetReceiver(const SoftTargetTransports& transports, int64_t units,
+                                       at::Tensor head)
+    : impl_(std::make_unique<Impl>(transports, units, std::move(head))) {}
 
-SoftTargetReceiver::~SoftTargetReceiver() {
-  // Receives are left only if the student stopped early; their messages may never come.
-  if (!impl_->receives.empty()) impl_->abandon();
-}
+SoftTargetReceiver::~SoftTargetReceiver() = default;
 
 SoftTargets SoftTargetReceiver::targets(const MicroBatchId& id, const at::Tensor& tokens) {
   return impl_->targets(id, tokens);
 }
 
-void SoftTargetReceiver::progress() { impl_->progress(); }
+PayloadView SoftTargetReceiver::payload() const { return impl_->view; }
+
+void SoftTargetReceiver::progress() { impl_->arrived(); }
 
 double SoftTargetReceiver::take_wait_seconds() { return std::exchange(impl_->wait_seconds, 0.0); }
 
 int64_t SoftTargetReceiver::take_bytes() { return std::exchange(impl_->bytes, 0); }
+
+LookaheadFill SoftTargetReceiver::take_fill() { return std::exchange(impl_->fill, {}); }
 
 }  // namespace temper

@@ -41,6 +41,13 @@ uint64_t hash_tokens(const at::Tensor& tokens);
 void check_header(const SoftTargetHeader& expected, const SoftTargetHeader& received,
                   int teacher_rank);
 
+/// How far ahead teachers were when students asked: sums over calls of targets(), which may be
+/// added over ranks. arrived / granted is the share of the lookahead that was there.
+struct LookaheadFill {
+  double granted = 0;  ///< micro-batches that teachers might have made already
+  double arrived = 0;  ///< of these, here
+};
+
 /// Gives a student the soft targets of its next micro-batch.
 class SoftTargetSource {
  public:
@@ -48,6 +55,8 @@ class SoftTargetSource {
   /// Soft targets of the B·S tokens `tokens` (B, S) int64, valid until the next call. Called once
   /// per micro-batch, in order.
   virtual SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) = 0;
+  /// The very bytes behind what the last targets() gave, valid as long: to be recorded.
+  virtual PayloadView payload() const = 0;
   /// Lets messages under way arrive, without waiting. Call now and then while computing: without it
   /// a message over a network moves only while the student waits.
   virtual void progress() {}
@@ -55,6 +64,8 @@ class SoftTargetSource {
   virtual double take_wait_seconds() = 0;
   /// Bytes received since the last call of this function (0 when colocated).
   virtual int64_t take_bytes() = 0;
+  /// Lookahead fill since the last call of this function (granted 0: colocated, or lookahead 0).
+  virtual LookaheadFill take_fill() { return {}; }
 };
 
 }  // namespace temper

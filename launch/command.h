@@ -34,6 +34,7 @@ class Command {
 
 std::unique_ptr<Command> make_train_command();
 std::unique_ptr<Command> make_distill_command();
+std::unique_ptr<Command> make_record_command();
 std::unique_ptr<Command> make_calibrate_command();
 std::unique_ptr<Command> make_evaluate_command();
 std::unique_ptr<Command> make_tokenize_command();

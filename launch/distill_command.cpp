@@ -39,23 +39,34 @@ void DistillCommand::dry_run(const Invocation& invocation, const Machine& machin
       config_.student.resolve({teacher, config_.teacher_folder("RUN.DIR")}, teacher.vocab);
   if (invocation.world.rank() != 0) return;
   print_distill_plan(invocation.ini, machine, placement, teacher, student, config_.teacher,
-                     config_.train, config_.run);
+                     config_.train, config_.run, config_.store);
 }
 
 void say_start(const DistillJob& job, const DistillInputs& inputs) {
   say("data    " + inputs.corpus->describe());
-  say("teacher " + describe_model(inputs.teacher_shape));
+  const StoreIndex& store = inputs.store.index;
+  if (job.config.replays()) {
+    say(format("teacher recorded in %s (%s): %lld rows, read %.1f times", inputs.store.dir.c_str(),
+               store.teacher_words.c_str(), static_cast<long long>(store.rows()),
+               static_cast<double>(job.config.train.steps * job.config.train.batch) /
+                   static_cast<double>(store.rows())));
+  } else {
+    say("teacher " + describe_model(inputs.teacher_shape));
+  }
   say("student " + describe_model(inputs.student_shape) + ", " +
       job.config.student.describe_init(inputs.teacher_source));
   for (const std::string& note : inputs.notes) say("note    " + note);
   const Placement& placement = job.placement;
-  const std::string roles = placement.colocated()
-                                ? format("%d, colocated", job.world.size())
-                                : format("%zu teacher, %zu student", placement.teachers.size(),
-                                         placement.students.size());
+  const std::string roles =
+      placement.colocated()
+          ? std::to_string(job.world.size()) + (job.config.replays() ? " students" : ", colocated")
+          : format("%zu teacher, %zu student", placement.teachers.size(),
+                   placement.students.size());
   say(format("ranks   %s, %d thread%s each", roles.c_str(), job.machine.threads,
              job.machine.threads == 1 ? "" : "s"));
   if (!job.machine.note.empty()) say("note    " + job.machine.note);
+  const std::string stream = job.describe_stream();
+  if (!stream.empty()) say("stream  " + stream);
   say("folder  " + job.dir);
 }
 
@@ -80,6 +91,7 @@ void DistillCommand::run(const Invocation& invocation) {
   if (job.speaks()) say_start(job, inputs);
   job.prepare_teacher();
   job.send_head();
+  job.open_tee(invocation.ini);
   for (int64_t repetition = 0; repetition < config_.seeds; ++repetition) {
     job.distil(repetition);
     if (config_.hard_labels) job.train_on_hard_labels(repetition);

@@ -13,6 +13,11 @@ void DistillConfig::add_options(po::options_description& options) {
       "teacher ranks; the other ranks are students (0: colocated, every rank runs both models)");
   data.add_options(options);
   teacher.add_options(options);
+  add("teacher.store", po::value<std::string>(&store)->default_value(store)->value_name("DIR"),
+      "learn from the soft targets that temper record or teacher.tee wrote there; no teacher runs");
+  add("teacher.tee", po::value<std::string>(&tee)->default_value(tee)->value_name("DIR"),
+      "also record the soft targets there, for teacher.store (of the first seed, with "
+      "compare.seeds)");
   student.add_options(options);
   loss.add_options(options);
   train.add_options(options);
@@ -42,6 +47,14 @@ void DistillConfig::validate() const {
   evaluation.validate();
   TORCH_CHECK_VALUE(teachers >= 0, "--launch.teachers is ", teachers,
                     ": give 0 (colocated) or more");
+  TORCH_CHECK_VALUE(!replays() || teachers == 0, "--launch.teachers is ", teachers,
+                    ", but --teacher.store ", store,
+                    " needs no teacher ranks: give --launch.teachers 0, all ranks are students");
+  TORCH_CHECK_VALUE(!replays() || teacher.train_steps == 0, "--teacher.train-steps is ",
+                    teacher.train_steps, ", but with --teacher.store ", store,
+                    " no teacher runs: give --teacher.train-steps 0");
+  TORCH_CHECK_VALUE(!replays() || tee.empty(), "--teacher.tee ", tee, " and --teacher.store ",
+                    store, " exclude each other: what is replayed is recorded already");
   TORCH_CHECK_VALUE(seeds >= 1 && seeds <= 1000, "--compare.seeds is ", seeds, ": give 1 to 1000");
 }
 

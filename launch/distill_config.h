@@ -24,14 +24,18 @@ struct DistillConfig {
   LossConfig loss;
   TrainConfig train;
   EvaluationConfig evaluation;
-  bool hard_labels = false;   ///< also train the student without soft targets
-  int64_t seeds = 1;          ///< how often the student is trained
+  bool hard_labels = false;  ///< also train the student without soft targets
+  int64_t seeds = 1;         ///< how often the student is trained
+  std::string store;  ///< replay the soft targets recorded there; empty: a teacher makes them
+  std::string tee;    ///< record the soft targets there; empty: no
   std::string gradient_path;  ///< the first step's gradient goes there; empty: no
 
   void add_options(boost::program_options::options_description& options);
   /// Refuses what cannot be right whatever the files hold. Throws c10::ValueError naming the
   /// option, the value and the remedy.
   void validate() const;
+
+  bool replays() const { return !store.empty(); }
 
   /// Where the teacher's weights lie, or will lie once it is trained; empty: nowhere.
   std::string teacher_folder(const std::string& run_dir) const {

@@ -10,13 +10,16 @@
 #include "data/corpus.h"
 #include "data/tokenizer_files.h"
 #include "launch/distill_config.h"
+#include "launch/store_setup.h"
 #include "student/student_model.h"
 
 namespace temper {
 
 struct DistillInputs {
-  std::unique_ptr<Corpus> corpus;
-  TeacherSource teacher_source;  ///< rows of vocabulary as in its folder
+  std::unique_ptr<Corpus> data;    ///< as it lies on the disk
+  std::unique_ptr<Corpus> corpus;  ///< its rows as they are learnt from
+  OpenStore store;                 ///< to be replayed; without dir: none
+  TeacherSource teacher_source;    ///< rows of vocabulary as in its folder
   TransformerConfig teacher_shape;
   TransformerConfig student_shape;
   std::vector<TokenizerFile> tokenizer;  ///< goes into every folder that is written

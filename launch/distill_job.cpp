@@ -11,6 +11,8 @@
 #include "launch/progress.h"
 #include "launch/report.h"
 #include "model/hugging_face.h"
+#include "teacher/recording_soft_targets.h"
+#include "teacher/stored_soft_targets.h"
 
 namespace temper {
 
@@ -35,6 +37,18 @@ DistillJob::DistillJob(const DistillConfig& options, const Communicator& everyon
       is_teacher_(!roles.colocated() && roles.is_teacher(everyone.rank())),
       role_(everyone.split(is_teacher_ ? 1 : 0, everyone.rank())) {
   if (!is_teacher_) students_ = make_collectives(role_, machine);
+  if (placement.colocated()) return;
+  TransportOptions transport;
+  transport.wish = transport_from_name(config.teacher.transport);
+  transport.node_of_rank = machine.node_of_rank;
+  transport.device = machine.device;
+  transports_ = std::make_unique<SoftTargetTransports>(world, placement, channel(), transport);
+}
+
+std::string DistillJob::describe_stream() const {
+  if (!transports_) return "";
+  const std::string& note = transports_->note();
+  return transports_->describe() + (note.empty() ? "" : " (" + note + ")");
 }
 
 ModelResult DistillJob::judge_model(const Transformer& model, const std::string& name,
@@ -70,14 +84,15 @@ TeacherInference DistillJob::inference(uint64_t seed) const {
                           seed);
 }
 
-ChannelConfig DistillJob::channel(const WorkPlan& plan) const {
+ChannelConfig DistillJob::channel() const {
+  const WorkPlan work = plan(0);
   ChannelConfig channel;
   const int count = static_cast<int>(placement.students.size());
   for (int student = 0; student < count; ++student) {
-    for (const RowRange& rows : plan.units(student, count))
+    for (const RowRange& rows : work.units(student, count))
       channel.max_rows = std::max(channel.max_rows, rows.size());
   }
-  channel.seq = plan.seq;
+  channel.seq = work.seq;
   channel.payload = payload();
   channel.temperature = config.teacher.temperature;
   channel.tokenizer = inputs_.tokenizer_fingerprint;
@@ -86,21 +101,14 @@ ChannelConfig DistillJob::channel(const WorkPlan& plan) const {
 }
 
 void DistillJob::prepare_teacher() {
+  if (config.replays()) return;
   const TeacherConfig& options = config.teacher;
   const bool holds = is_teacher_ || placement.colocated();
   if (options.train_steps == 0) {
     agree(world, [&] {
       if (!holds) return;
-      if (!options.model.path.empty()) {
-        LoadOptions load;
-        load.device = machine.device;
-        load.dtype = std::nullopt;
-        load.vocab = inputs_.teacher_shape.vocab;
-        teacher_.emplace(load_model(options.model.path, load));
-      } else {
-        teacher_.emplace(inputs_.teacher_shape, at::kFloat, machine.device);
-        teacher_->init_weights(static_cast<uint64_t>(config.run.seed));
-      }
+      teacher_.emplace(open_teacher(options, inputs_.teacher_shape,
+                                    static_cast<uint64_t>(config.run.seed), machine.device));
     });
     if (options.model.path.empty() && speaks()) {
       say("warning: the teacher has random weights (good for benchmarks only): name one with "
@@ -127,11 +135,36 @@ void DistillJob::prepare_teacher() {
 }
 
 void DistillJob::send_head() {
+  if (config.replays()) return;
   const PayloadSpec spec = payload();
   if (spec.kind != Payload::kHidden || placement.colocated()) return;
-  teacher_head_ = is_teacher_ ? inference(0).head()
-                              : at::empty({spec.vocab, spec.width}, config.run.compute());  // (V, C)
+  teacher_head_ = is_teacher_
+                      ? inference(0).head()
+                      : at::empty({spec.vocab, spec.width}, config.run.compute());  // (V, C)
   world.broadcast(teacher_head_, placement.teachers.front());
+}
+
+void DistillJob::open_tee(const std::string& ini) {
+  if (config.tee.empty()) return;
+  const bool colocated = placement.colocated();
+  StoreRequest request;
+  request.option = "--teacher.tee";
+  request.dir = config.tee;
+  request.ini = ini;
+  request.teacher_shape = inputs_.teacher_shape;
+  request.teacher = teacher_ ? &*teacher_ : nullptr;
+  request.teacher_rank = colocated ? 0 : placement.teachers.front();
+  request.index = store_of_run(corpus_, inputs_.tokenizer_fingerprint, payload(),
+                               config.teacher.temperature, config.run, config.train);
+  request.index.parts = static_cast<int64_t>(placement.students.size());
+  if (config.teacher.train_steps > 0)
+    request.index.mend_options = "--teacher.path " + dir + "/teacher --teacher.train-steps 0";
+  if (speaks() && payload().kind == Payload::kHidden)
+    request.head = colocated ? inference(0).head() : teacher_head_;  // (V, C)
+  tee_ = open_store_for_writing(std::move(request), world);
+  if (speaks())
+    say(format("store   %s: %lld shards are recorded", config.tee.c_str(),
+               static_cast<long long>(tee_.shard_count())));
 }
 
 /// `holders`: the ranks that have the teacher, or on other ranks anything.
@@ -151,19 +184,23 @@ Transformer DistillJob::new_student(uint64_t seed) const {
 
 /// Where a student's soft targets come from.
 std::unique_ptr<SoftTargetSource> DistillJob::source(const WorkPlan& work, uint64_t seed) const {
+  const OpenStore& store = inputs_.store;
+  if (config.replays()) {
+    return std::make_unique<StoredSoftTargets>(store.index, store.dir,
+                                               Replay{work.batch, seed, store.order()}, store.head);
+  }
   if (placement.colocated()) return std::make_unique<LocalSoftTargets>(inference(seed));
   const int index = placement.role_index(world.rank());
   const auto units =
       static_cast<int64_t>(work.units(index, static_cast<int>(placement.students.size())).size());
-  return std::make_unique<SoftTargetReceiver>(world, placement, channel(work), units * work.steps,
-                                              teacher_head_);
+  return std::make_unique<SoftTargetReceiver>(*transports_, units * work.steps, teacher_head_);
 }
 
 void DistillJob::distil(int64_t repetition) {
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
   const WorkPlan work = plan(seed);
   if (is_teacher_) {
-    serve_soft_targets(inference(seed), corpus_, work, world, placement, channel(work));
+    serve_soft_targets(inference(seed), corpus_, work, *transports_, config.teacher.batch);
     return;
   }
   Transformer student = new_student(seed);
@@ -173,11 +210,20 @@ void DistillJob::distil(int64_t repetition) {
     own.checkpoint_dir = dir + "/checkpoints";
     own.gradient_path = config.gradient_path;
   }
-  const std::unique_ptr<SoftTargetSource> soft_targets = source(work, seed);
+  std::unique_ptr<SoftTargetSource> soft_targets = source(work, seed);
+  RecordingSoftTargets* recording = nullptr;
+  if (!config.tee.empty() && repetition == 0) {
+    auto recorded = std::make_unique<RecordingSoftTargets>(
+        std::move(soft_targets), tee_, config.tee, placement.role_index(world.rank()));
+    recording = recorded.get();
+    soft_targets = std::move(recorded);
+  }
   if (!placement.colocated())
     own.teacher_reports = [this] { return receive_reports(world, placement); };
   own.source = soft_targets.get();
+  own.lookahead = config.teacher.lookahead;
   const TrainingSummary trained = run_training(student, own, *students_);
+  if (recording != nullptr) recording->finish();
   const ModelResult result = judge_model(student, "student, distilled", seed, role_);
   if (speaks()) {
     summary_.results.push_back(result);

@@ -26,8 +26,13 @@ class DistillJob {
 
   /// Opens the teacher, or trains it on all ranks, and measures it.
   void prepare_teacher();
+  /// What carries soft targets between the roles, for a person; empty where colocated.
+  std::string describe_stream() const;
   /// With the payload hidden, the students need the teacher's head. Sent once.
   void send_head();
+  /// With --teacher.tee: makes the store that the first student's soft targets go to, or goes on
+  /// with it. `ini` is the resolved configuration.
+  void open_tee(const std::string& ini);
   /// One student on soft targets. The first is the run's student: saved with its temperature as
   /// soon as it has one.
   void distil(int64_t repetition);
@@ -53,7 +58,7 @@ class DistillJob {
   WorkPlan plan(uint64_t seed) const;
   PayloadSpec payload() const;
   TeacherInference inference(uint64_t seed) const;
-  ChannelConfig channel(const WorkPlan& plan) const;
+  ChannelConfig channel() const;
   Transformer new_student(uint64_t seed) const;
   std::unique_ptr<SoftTargetSource> source(const WorkPlan& work, uint64_t seed) const;
 
@@ -64,6 +69,8 @@ class DistillJob {
   std::optional<Transformer> teacher_;     // on teacher ranks, on all where colocated
   std::unique_ptr<Collectives> students_;  // on student ranks
   at::Tensor teacher_head_;                // (V, C) on student ranks, for the payload hidden
+  std::unique_ptr<SoftTargetTransports> transports_;  // null where colocated
+  StoreIndex tee_;                         // of the store that is written
   DistillSummary summary_;                 // complete on world rank 0
 };
 

@@ -75,16 +75,20 @@ void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
 void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement,
                         const TransformerConfig& teacher_shape,
                         const TransformerConfig& student_shape, const TeacherConfig& teacher,
-                        const TrainConfig& train, const RunConfig& run) {
+                        const TrainConfig& train, const RunConfig& run, const std::string& store) {
   std::fputs(ini.c_str(), stdout);
   print_ranks(machine, &placement);
-  std::printf("\nTeacher: %s\nStudent: %s\n", describe_model(teacher_shape).c_str(),
+  const bool replays = !store.empty();
+  std::printf("\nTeacher: %s\nStudent: %s\n",
+              replays ? ("recorded in " + store).c_str() : describe_model(teacher_shape).c_str(),
               describe_model(student_shape).c_str());
   const int students = static_cast<int>(placement.students.size());
   print_training(student_shape, train, students);
   const double tokens = static_cast<double>(train.batch * train.seq);
-  std::printf("  teacher's forward pass: %s FLOPs per step\n",
-              count_text(tokens * teacher_shape.forward_flops_per_token(train.seq)).c_str());
+  if (!replays) {
+    std::printf("  teacher's forward pass: %s FLOPs per step\n",
+                count_text(tokens * teacher_shape.forward_flops_per_token(train.seq)).c_str());
+  }
   const RowRange rows = share(train.batch, students - 1, students);
   const int64_t micro =
       train.micro_batch > 0 ? std::min(train.micro_batch, rows.size()) : rows.size();
@@ -92,7 +96,10 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
   const auto wire = static_cast<double>(payload.bytes_per_token());
   const double message = static_cast<double>(micro * train.seq) * wire;
   std::printf("\nSoft targets (payload %s)\n", teacher.payload.c_str());
-  if (placement.colocated()) {
+  if (replays) {
+    std::printf("  replayed: nothing travels, %.0f rows of the store are read\n",
+                static_cast<double>(train.steps * train.batch));
+  } else if (placement.colocated()) {
     std::printf("  colocated: nothing travels\n");
   } else {
     std::printf("  %.0f bytes per token, %s per message, %s per step\n", wire,
@@ -109,7 +116,10 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
                                ? " + the teacher's head " + bytes_text(sizes.teacher_head)
                                : std::string();
   std::printf("\nMemory of a rank, without activations\n");
-  if (placement.colocated()) {
+  if (replays) {
+    std::printf("  student (weights, gradients, optimizer) %s + one micro-batch of soft targets\n",
+                bytes_text(sizes.student_state).c_str());
+  } else if (placement.colocated()) {
     std::printf("  teacher %s + student (weights, gradients, optimizer) %s + soft targets %s%s\n",
                 bytes_text(sizes.teacher_weights).c_str(), bytes_text(sizes.student_state).c_str(),
                 bytes_text(message).c_str(), head.c_str());
@@ -121,6 +131,36 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
                 bytes_text(sizes.student_state).c_str(), bytes_text(memory.student_buffers).c_str(),
                 head.c_str());
   }
+}
+
+void print_record_plan(const std::string& ini, const Machine& machine,
+                       const TransformerConfig& teacher_shape, const StoreIndex& store) {
+  std::fputs(ini.c_str(), stdout);
+  print_ranks(machine, nullptr);
+  std::printf("\nTeacher: %s\n", describe_model(teacher_shape).c_str());
+  const auto tokens = static_cast<double>(store.rows()) * static_cast<double>(store.seq);
+  const auto bytes = static_cast<double>(store.payload.bytes_per_token());
+  const auto shards = static_cast<double>(store.shard_count());
+  std::printf("\nStore (payload %s)\n", payload_name(store.payload.kind));
+  std::printf("  %lld steps x %lld sequences = %lld rows x %lld tokens = %s tokens\n",
+              static_cast<long long>(store.steps), static_cast<long long>(store.batch),
+              static_cast<long long>(store.rows()), static_cast<long long>(store.seq),
+              count_text(tokens).c_str());
+  std::printf("  %.0f bytes per token before compression: %s\n", bytes,
+              bytes_text(tokens * bytes).c_str());
+  std::printf("  %.0f shards of %s (%lld steps each, %lld part%s), over %zu ranks\n", shards,
+              bytes_text(tokens * bytes / shards).c_str(),
+              static_cast<long long>(store.steps_per_shard), static_cast<long long>(store.parts),
+              store.parts == 1 ? "" : "s", machine.node_of_rank.size());
+  std::printf("  teacher's forward pass: %s FLOPs\n",
+              count_text(tokens * teacher_shape.forward_flops_per_token(store.seq)).c_str());
+  const RowRange rows =
+      share(store.batch, static_cast<int>(store.parts) - 1, static_cast<int>(store.parts));
+  const int64_t micro =
+      store.micro_batch > 0 ? std::min(store.micro_batch, rows.size()) : rows.size();
+  std::printf("\nMemory of a rank, without activations\n  weights %s + soft targets %s\n",
+              bytes_text(static_cast<double>(teacher_shape.parameter_count()) * 4).c_str(),
+              bytes_text(static_cast<double>(micro * store.row_bytes())).c_str());
 }
 
 void print_held_out_plan(const std::string& ini, const Machine& machine,

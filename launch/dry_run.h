@@ -11,6 +11,7 @@
 #include "model/model_config.h"
 #include "student/evaluation_config.h"
 #include "student/train_config.h"
+#include "teacher/store_index.h"
 #include "teacher/teacher_config.h"
 
 namespace temper {
@@ -25,10 +26,15 @@ int64_t planned_vocab(const DataConfig& data, const ModelConfig& model);
 void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
                       const TransformerConfig& model, const TrainConfig& train);
 
+/// `store`: of recorded soft targets to be replayed; empty: the teacher makes them.
 void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement,
                         const TransformerConfig& teacher_shape,
                         const TransformerConfig& student_shape, const TeacherConfig& teacher,
-                        const TrainConfig& train, const RunConfig& run);
+                        const TrainConfig& train, const RunConfig& run, const std::string& store);
+
+/// `store`: the index as far as it is known without opening a file.
+void print_record_plan(const std::string& ini, const Machine& machine,
+                       const TransformerConfig& teacher_shape, const StoreIndex& store);
 
 void print_held_out_plan(const std::string& ini, const Machine& machine,
                          const TransformerConfig& model, int64_t seq,

@@ -22,6 +22,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(make_train_command());
   commands.push_back(make_distill_command());
+  commands.push_back(make_record_command());
   commands.push_back(make_calibrate_command());
   commands.push_back(make_evaluate_command());
   commands.push_back(make_tokenize_command());

@@ -6,6 +6,7 @@
 
 #include "comm/agree.h"
 #include "launch/vocabulary.h"
+#include "model/hugging_face.h"
 
 namespace temper {
 
@@ -47,6 +48,20 @@ void check_parts(const Corpus& corpus, int64_t seq, bool training) {
         corpus.describe(),
         "): give more text, a shorter train.seq, or other --data.fit-share and --data.test-share");
   }
+}
+
+Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& shape, uint64_t seed,
+                         at::Device device) {
+  if (config.model.path.empty()) {
+    Transformer teacher(shape, at::kFloat, device);
+    teacher.init_weights(seed);
+    return teacher;
+  }
+  LoadOptions load;
+  load.device = device;
+  load.dtype = std::nullopt;
+  load.vocab = shape.vocab;
+  return load_model(config.model.path, load);
 }
 
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine) {

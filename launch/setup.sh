@@ -11,7 +11,7 @@ temper_torch_version=2.11.0
 temper_packages=(
   build-essential cmake ninja-build ccache pkg-config ca-certificates
   openmpi-bin libopenmpi-dev libboost-program-options-dev nlohmann-json3-dev
-  libsentencepiece-dev libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libsentencepiece-dev libpcre2-dev libutf8proc-dev libzstd-dev libxxhash-dev libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-venv iproute2
 )
 

@@ -67,13 +67,21 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
       line["wait_teacher"] = wait_teacher;
       line["wait_student"] = wait_student;
       line["bytes_per_token"] = static_cast<double>(result.bytes) / step_tokens;
+      std::string ahead;
+      if (result.fill.granted > 0) {
+        const double fill = result.fill.arrived / result.fill.granted;
+        line["lookahead_fill"] = fill;
+        ahead = format(", ahead %.1f/%lld", fill * static_cast<double>(stage.lookahead),
+                       static_cast<long long>(stage.lookahead));
+      }
       metrics.write(line);
       const std::string parts = stage.source != nullptr
                                     ? format(" (kl %.4f, ce %.4f)", result.kl, result.ce)
                                     : std::string();
       const std::string waits = stage.teacher_reports
                                     ? format("  waited for teacher %2.0f%%, for student %2.0f%%",
-                                             100 * wait_teacher, 100 * wait_student)
+                                             100 * wait_teacher, 100 * wait_student) +
+                                          ahead
                                     : std::string();
       progress->show(number + 1,
                      format("loss %.4f%s  grad %.3f  lr %.2e  %s tok/s%s", result.loss,

@@ -79,10 +79,11 @@ StepResult TrainingStep::run(int64_t step) {
   const auto reduction = std::chrono::steady_clock::now();
   reducer_->reduce();
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
-  at::Tensor totals =
-      at::tensor({sums.loss, sums.kl, sums.ce, static_cast<double>(sums.tokens), bytes},
-                 at::kDouble)
-          .to(device);  // (5)
+  const LookaheadFill fill = source_ != nullptr ? source_->take_fill() : LookaheadFill{};
+  at::Tensor totals = at::tensor({sums.loss, sums.kl, sums.ce, static_cast<double>(sums.tokens),
+                                  bytes, fill.granted, fill.arrived},
+                                 at::kDouble)
+                          .to(device);  // (7)
   collectives_.all_reduce(totals);
   totals = totals.cpu();
   const double* total = totals.const_data_ptr<double>();
@@ -95,6 +96,7 @@ StepResult TrainingStep::run(int64_t step) {
   result.kl = total[1] * per_token;
   result.ce = total[2] * per_token;
   result.bytes = static_cast<int64_t>(total[4]);
+  result.fill = {.granted = total[5], .arrived = total[6]};
   result.lr = config_.learning_rate(step);
   // Every rank holds the same sums, so that all of them stop, or none.
   result.grad_norm = gradient.norm().item<double>() * per_token;

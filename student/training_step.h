@@ -42,6 +42,7 @@ struct StepResult {
   double wait_seconds = 0;    ///< of this rank, for teachers
   double update_seconds = 0;  ///< of this rank, after its last micro-batch: reduction and update
   int64_t bytes = 0;          ///< soft targets received by all ranks
+  LookaheadFill fill;         ///< of all ranks
 };
 
 class TrainingStep {

@@ -19,22 +19,30 @@ TeacherInference::TeacherInference(const Transformer& model, at::ScalarType comp
 
 at::Tensor TeacherInference::head() const { return head_.cpu(); }
 
-void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& tokens,
-                                    const PayloadView& out,
+at::Tensor TeacherInference::hidden(const at::Tensor& tokens,
                                     const std::function<void()>& between) const {
   const at::NoGradGuard no_grad;
   const at::Device device = model_.flat_weights().device();
-  const at::Tensor hidden =
-      model_.hidden(tokens.to(device), compute_, between).flatten(0, 1);  // (N, C)
+  return model_.hidden(tokens.to(device), compute_, between).flatten(0, 1);  // (N, C)
+}
+
+void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& tokens,
+                                    const PayloadView& out) const {
+  encode(id, hidden(tokens), out);
+}
+
+void TeacherInference::encode(const MicroBatchId& id, const at::Tensor& hidden,
+                              const PayloadView& out, const std::function<void()>& between) const {
+  const at::NoGradGuard no_grad;
   if (payload_.kind == Payload::kHidden) {
     out.write_values(0, hidden);
     return;
   }
-  const bool in_place =
-      payload_.kind == Payload::kFull && payload_.dtype == compute_ && device.is_cpu();
+  const bool in_place = payload_.kind == Payload::kFull && payload_.dtype == compute_ &&
+                        out.values.device() == hidden.device();
   std::vector<double> uniform;
   if (payload_.kind == Payload::kSample)
-    uniform = draw_uniform(seed_, id.step, id.first_row, tokens.size(0), tokens.size(1));
+    uniform = draw_uniform(seed_, id.step, id.first_row, id.rows, hidden.size(0) / id.rows);
   const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / payload_.vocab);
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk) {
     const int64_t n = std::min(chunk, hidden.size(0) - begin);
@@ -58,9 +66,9 @@ LocalSoftTargets::LocalSoftTargets(TeacherInference inference) : inference_(std:
 SoftTargets LocalSoftTargets::targets(const MicroBatchId& id, const at::Tensor& tokens) {
   const int64_t bytes = tokens.numel() * inference_.payload().bytes_per_token();
   if (!buffer_.defined() || buffer_.size(0) < bytes) buffer_ = at::empty({bytes}, at::kByte);
-  const PayloadView view(buffer_, inference_.payload(), tokens.numel());
-  inference_.soft_targets(id, tokens, view);
-  return soft_targets(view, inference_.payload(), head_);
+  view_ = PayloadView(buffer_, inference_.payload(), tokens.numel());
+  inference_.soft_targets(id, tokens, view_);
+  return soft_targets(view_, inference_.payload(), head_);
 }
 
 }  // namespace temper

@@ -24,10 +24,18 @@ class TeacherInference {
   at::Tensor head() const;
 
   /// Soft targets of `tokens` (B, S) int64, rows first_row and on of step `step`, written to `out`,
-  /// a message of B·S tokens. `between`, where given, is called between layers and chunks of
-  /// logits, so that earlier messages can progress.
-  void soft_targets(const MicroBatchId& id, const at::Tensor& tokens, const PayloadView& out,
-                    const std::function<void()>& between = {}) const;
+  /// a message of B·S tokens.
+  void soft_targets(const MicroBatchId& id, const at::Tensor& tokens, const PayloadView& out) const;
+
+  // The same in two parts: one forward pass may serve several micro-batches.
+
+  /// Final hidden states (N, C) of `tokens` (B, S) int64, in the compute dtype.
+  /// `between`, where given, is called between layers, so that earlier messages can progress.
+  at::Tensor hidden(const at::Tensor& tokens, const std::function<void()>& between = {}) const;
+  /// Soft targets of one micro-batch from its hidden states (N, C), written to `out`.
+  /// `between` is called between chunks of logits.
+  void encode(const MicroBatchId& id, const at::Tensor& hidden, const PayloadView& out,
+              const std::function<void()>& between = {}) const;
 
  private:
   const Transformer& model_;
@@ -44,6 +52,7 @@ class LocalSoftTargets : public SoftTargetSource {
  public:
   explicit LocalSoftTargets(TeacherInference inference);
   SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) override;
+  PayloadView payload() const override { return view_; }
   double take_wait_seconds() override { return 0; }
   int64_t take_bytes() override { return 0; }
 
@@ -51,6 +60,7 @@ class LocalSoftTargets : public SoftTargetSource {
   TeacherInference inference_;
   at::Tensor head_;    // (V, C) for the payload hidden
   at::Tensor buffer_;  // (bytes), kept from call to call
+  PayloadView view_;   // into it, of the last call
 };
 
 }  // namespace temper

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "comm/channel_config.h"
 #include "comm/value_coding.h"
 
 namespace temper {
@@ -40,6 +41,14 @@ void TeacherConfig::add_options(po::options_description& options) {
   add("teacher.lookahead",
       po::value<int64_t>(&lookahead)->default_value(lookahead)->value_name("N"),
       "micro-batches that teachers may run ahead of each student (0: lock-step)");
+  add("teacher.batch", po::value<int64_t>(&batch)->default_value(batch)->value_name("N"),
+      "sequences that a teacher may take into one forward pass: its next micro-batches, as far as "
+      "the lookahead lets it (0: one micro-batch)");
+  add("teacher.transport",
+      po::value<std::string>(&transport)->default_value(transport)->value_name("KIND"),
+      "what carries soft targets from teacher to student rank: messages (MPI); shared (memory of "
+      "their node, nothing is copied); nccl (from GPU to GPU); auto (for each pair the best that "
+      "can)");
   add("teacher.train-steps",
       po::value<int64_t>(&train_steps)->default_value(train_steps)->value_name("N"),
       "train the teacher on hard labels first, for N steps on all ranks, and keep it in the run "
@@ -59,6 +68,9 @@ void TeacherConfig::validate() const {
                     ": give 1 to 65536 draws per token");
   TORCH_CHECK_VALUE(lookahead >= 0, "--teacher.lookahead is ", lookahead,
                     ": give a number of micro-batches, 0 for lock-step");
+  TORCH_CHECK_VALUE(batch >= 0, "--teacher.batch is ", batch,
+                    ": give a number of sequences, 0 for one micro-batch");
+  transport_from_name(transport);
   TORCH_CHECK_VALUE(train_steps >= 0, "--teacher.train-steps is ", train_steps, ": give 0 or more");
   TORCH_CHECK_VALUE(train_steps == 0 || model.path.empty(), "--teacher.path ", model.path,
                     " and --teacher.train-steps ", train_steps,

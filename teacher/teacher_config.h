@@ -19,8 +19,10 @@ struct TeacherConfig {
   int64_t draws = 12;            ///< per token of the payload sample
   std::string values =
       "auto";  ///< of full, hidden and topk: fp32, bf16, fp16 or int8; auto: run.precision
-  int64_t lookahead = 2;    ///< micro-batches that a teacher may run ahead of each student
-  int64_t train_steps = 0;  ///< train the teacher first, for so many steps
+  int64_t lookahead = 2;           ///< micro-batches that a teacher may run ahead of each student
+  int64_t batch = 0;               ///< sequences per forward pass, at most; 0: one micro-batch
+  std::string transport = "auto";  ///< auto, messages, shared or nccl
+  int64_t train_steps = 0;         ///< train the teacher first, for so many steps
   double train_lr = 1e-3;
 
   TeacherConfig();

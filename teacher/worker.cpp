@@ -3,10 +3,104 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
+#include <deque>
+#include <utility>
 
 #include "comm/teacher_report.h"
 
 namespace temper {
+namespace {
+
+struct Work {
+  int student = 0;  // index
+  MicroBatchId id;
+};
+
+/// The micro-batches that one teacher serves, in the order of all teachers: (step, micro-batch,
+/// student).
+class WorkQueue {
+ public:
+  WorkQueue(const WorkPlan& plan, const Placement& placement, int rank)
+      : plan_(plan), placement_(placement), rank_(rank) {
+    const int students = static_cast<int>(placement.students.size());
+    for (int student = 0; student < students; ++student)
+      units_.push_back(plan.units(student, students));
+  }
+
+  /// The next one, or null after the last.
+  const Work* next() {
+    while (queue_.empty() && step_ < plan_.steps) fill(step_++);
+    return queue_.empty() ? nullptr : &queue_.front();
+  }
+  Work take() {
+    const Work work = queue_.front();
+    queue_.pop_front();
+    return work;
+  }
+
+ private:
+  void fill(int64_t step) {
+    size_t most = 0;
+    for (const std::vector<RowRange>& own : units_) most = std::max(most, own.size());
+    for (size_t j = 0; j < most; ++j) {
+      for (size_t student = 0; student < units_.size(); ++student) {
+        const std::vector<RowRange>& own = units_[student];
+        if (j >= own.size()) continue;
+        const int64_t unit = step * static_cast<int64_t>(own.size()) + static_cast<int64_t>(j);
+        const int index = static_cast<int>(student);
+        if (placement_.teacher_of(index, unit) != rank_) continue;
+        queue_.push_back({index, {.step = step, .first_row = own[j].begin, .rows = own[j].size()}});
+      }
+    }
+  }
+
+  const WorkPlan& plan_;
+  const Placement& placement_;
+  int rank_;
+  std::vector<std::vector<RowRange>> units_;  // of one step, by student
+  std::deque<Work> queue_;
+  int64_t step_ = 0;
+};
+
+/// Tells the first student after each step how long this teacher worked and waited.
+class Reporter {
+ public:
+  Reporter(const Communicator& world, const Placement& placement)
+      : world_(world), placement_(placement) {}
+
+  /// Reports all steps before `step` that were not. Where a forward pass went over the end of
+  /// steps, they share its time.
+  void report_before(int64_t step, SoftTargetSender& sender) {
+    const auto count = static_cast<double>(step - reported_);
+    if (count == 0) return;
+    const auto now = Clock::now();
+    const double seconds = std::chrono::duration<double>(now - start_).count();
+    const double wait_seconds = sender.take_wait_seconds();
+    for (; reported_ < step; ++reported_) {
+      request_.wait();
+      request_ = send_report(world_, placement_, {seconds / count, wait_seconds / count});
+    }
+    start_ = now;
+  }
+  void finish() { request_.wait(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  const Communicator& world_;
+  const Placement& placement_;
+  Clock::time_point start_ = Clock::now();
+  Request request_;
+  int64_t reported_ = 0;
+};
+
+/// One micro-batch of a forward pass.
+struct Held {
+  Work work;
+  at::Tensor tokens;  // (B, S)
+  PayloadView out;
+};
+
+}  // namespace
 
 std::vector<RowRange> WorkPlan::units(int student, int students) const {
   const RowRange rows = share(batch, student, students);
@@ -14,47 +108,57 @@ std::vector<RowRange> WorkPlan::units(int student, int students) const {
 }
 
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
-                        const WorkPlan& plan, const Communicator& world, const Placement& placement,
-                        const ChannelConfig& channel) {
+                        const WorkPlan& plan, const SoftTargetTransports& transports,
+                        int64_t batch) {
   const at::NoGradGuard no_grad;
-  const int students = static_cast<int>(placement.students.size());
-  std::vector<std::vector<RowRange>> units;  // of one step, by student
-  size_t most = 0;
-  for (int student = 0; student < students; ++student) {
-    units.push_back(plan.units(student, students));
-    most = std::max(most, units.back().size());
-  }
-
-  SoftTargetSender sender(world, placement, channel);
+  const Communicator& world = transports.world();
+  const Placement& placement = transports.placement();
+  WorkQueue queue(plan, placement, world.rank());
+  SoftTargetSender sender(transports);
+  Reporter reporter(world, placement);
   // Note [Progress] in student/training_step.cpp.
   std::function<void()> progress;
   if (inference.on_cpu()) progress = [&sender] { sender.progress(); };
-  Request report;
-  for (int64_t step = 0; step < plan.steps; ++step) {
-    const auto start = std::chrono::steady_clock::now();
-    for (size_t j = 0; j < most; ++j) {
-      for (int student = 0; student < students; ++student) {
-        const std::vector<RowRange>& own = units[static_cast<size_t>(student)];
-        if (j >= own.size()) continue;
-        const int64_t unit = step * static_cast<int64_t>(own.size()) + static_cast<int64_t>(j);
-        if (placement.teacher_of(student, unit) != world.rank()) continue;
-        const RowRange rows = own[j];
-        const Batch batch = corpus.read(Part::kTrain, plan.seed, step * plan.batch + rows.begin,
-                                        rows.size(), plan.seq);
-        const MicroBatchId id{.step = step, .first_row = rows.begin, .rows = rows.size()};
-        const PayloadView out = sender.acquire(student, rows.size());
-        inference.soft_targets(id, batch.tokens, out, progress);
-        sender.send(student, make_header(channel, id, batch.tokens));
-      }
+  const auto read = [&](const MicroBatchId& id) {
+    return corpus
+        .read(Part::kTrain, plan.seed, id.step * plan.batch + id.first_row, id.rows, plan.seq)
+        .tokens;  // (B, S)
+  };
+
+  while (const Work* first = queue.next()) {
+    reporter.report_before(first->id.step, sender);
+    std::vector<Held> pass;
+    at::Tensor tokens = read(first->id);  // (B, S)
+    int64_t rows = first->id.rows;
+    pass.push_back({*first, tokens, sender.acquire(first->student, rows)});
+    queue.take();
+    while (const Work* more = queue.next()) {
+      if (rows + more->id.rows > batch) break;
+      const auto out = sender.try_acquire(more->student, more->id.rows);
+      if (!out) break;
+      rows += more->id.rows;
+      pass.push_back({*more, read(more->id), *out});
+      queue.take();
+    }
+    if (pass.size() > 1) {
+      std::vector<at::Tensor> parts;
+      for (const Held& held : pass) parts.push_back(held.tokens);
+      tokens = at::cat(parts);  // (sum of B, S)
+    }
+    const at::Tensor hidden = inference.hidden(tokens, progress);  // (sum of N, C)
+    int64_t begin = 0;
+    for (const Held& held : pass) {
+      const MicroBatchId& id = held.work.id;
+      const int64_t n = id.rows * plan.seq;
+      inference.encode(id, hidden.narrow(0, begin, n), held.out, progress);
+      sender.send(held.work.student, make_header(transports.config(), id, held.tokens));
+      begin += n;
     }
     sender.progress();
-    report.wait();
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    report = send_report(world, placement, {seconds, sender.take_wait_seconds()});
   }
+  reporter.report_before(plan.steps, sender);
   sender.finish();
-  report.wait();
+  reporter.finish();
 }
 
 }  // namespace temper

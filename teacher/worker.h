@@ -1,5 +1,5 @@
-// A teacher rank's whole job: makes the soft targets of every micro-batch that is its turn and
-// sends them ahead of the students.
+// A teacher rank's whole job: makes the soft targets of every micro-batch that is its turn, several
+// in one forward pass where it may, and sends them ahead of the students.
 #pragma once
 
 #include <functional>
@@ -23,9 +23,11 @@ struct WorkPlan {
 };
 
 /// Serves all students for all steps. Called by every teacher rank; ends when its last message has
-/// left. After each step it reports its waiting time to the first student.
+/// left. A forward pass takes the teacher's next micro-batches, as far as their credits have come,
+/// up to `batch` sequences (0, or fewer than one micro-batch has: one micro-batch). After each step
+/// it reports its waiting time to the first student.
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
-                        const WorkPlan& plan, const Communicator& world, const Placement& placement,
-                        const ChannelConfig& channel);
+                        const WorkPlan& plan, const SoftTargetTransports& transports,
+                        int64_t batch);
 
 }  // namespace temper

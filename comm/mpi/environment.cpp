@@ -9,6 +9,7 @@
 #include <exception>
 
 #include "comm/mpi/check.h"
+#include "comm/mpi/request.h"
 
 namespace temper {
 
@@ -30,6 +31,12 @@ MpiEnvironment::~MpiEnvironment() {
   // MPI_Finalize waits for all ranks. With an exception on its way out the others are still at
   // work: mpirun then sees a process that left without finalising, and ends the job.
   if (std::uncaught_exceptions() > 0 || !mpi_running()) return;
+  if (Request::live() > 0) {
+    std::fprintf(stderr,
+                 "temper: warning: %s: %lld message(s) not complete at MPI_Finalize; a Request "
+                 "outlived its job\n",
+                 this_rank().c_str(), static_cast<long long>(Request::live()));
+  }
   const int code = MPI_Finalize();
   if (code != MPI_SUCCESS) {
     std::fprintf(stderr, "%s\n", mpi_error_text(code, "MPI_Finalize", "").c_str());

@@ -9,7 +9,8 @@ class MpiEnvironment {
   /// wait give their core away (Open MPI's mpi_yield_when_idle), unless the user has set that
   /// variable. Works without mpirun (a world of one). Throws c10::Error if MPI cannot start.
   MpiEnvironment(int* argc, char*** argv);
-  /// Finalises, unless the process is leaving by abort().
+  /// Finalises, unless the process is leaving by abort(). A line on standard error says if messages
+  /// were still under way (Request::live()).
   ~MpiEnvironment();
   MpiEnvironment(const MpiEnvironment&) = delete;
   MpiEnvironment& operator=(const MpiEnvironment&) = delete;

@@ -13,7 +13,9 @@
 namespace temper {
 
 Request::Request(std::vector<MPI_Request> pieces, at::Tensor buffer, std::string what)
-    : pieces_(std::move(pieces)), buffer_(std::move(buffer)), what_(std::move(what)) {}
+    : pieces_(std::move(pieces)), buffer_(std::move(buffer)), what_(std::move(what)) {
+  if (active()) ++live_;
+}
 
 Request::Request(std::vector<MPI_Request> pieces, at::Tensor buffer, std::string what,
                  ReceiveSize size)
@@ -66,6 +68,7 @@ void Request::fail(const std::string& message) {
 }
 
 bool Request::test() {
+  if (!active()) return true;
   for (; next_ < pieces_.size(); ++next_) {
     int done = 0;
     MPI_Status status{};
@@ -94,6 +97,7 @@ bool Request::test() {
     }
   }
   pieces_.clear();
+  --live_;
   return true;
 }
 
@@ -122,7 +126,11 @@ void Request::abandon() noexcept {
   }
   // MPI may read or write this memory as long as the process lives: freeing it would be worse than
   // keeping it.
-  if (held) new at::Tensor(buffer_);  // NOLINT: kept on purpose
+  if (held) {
+    new at::Tensor(buffer_);  // NOLINT: kept on purpose
+  } else {
+    --live_;
+  }
   pieces_.clear();
   next_ = 0;
   received_bytes_ = 0;

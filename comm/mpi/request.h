@@ -48,6 +48,10 @@ class Request {
   /// buffer after that, the buffer is left to it for the rest of the process.
   void abandon() noexcept;
 
+  /// Messages of this process that are under way, or that abandon() had to leave to MPI: none when
+  /// MPI is finalised, or somebody forgot one.
+  static int64_t live() { return live_; }
+
  private:
   void finish() noexcept;
   [[noreturn]] void fail(const std::string& message);
@@ -59,6 +63,7 @@ class Request {
   bool receives_ = false;
   ReceiveSize size_;
   int64_t received_bytes_ = 0;
+  static inline int64_t live_ = 0;  // MPI's own state is the process's, too; one thread calls it
 };
 
 }  // namespace temper

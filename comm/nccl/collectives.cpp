@@ -5,30 +5,18 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <c10/util/Exception.h>
-#include <cuda_runtime_api.h>
 #include <nccl.h>
 
 #include <cstring>
-#include <exception>
 #include <utility>
 
 #include "comm/agree.h"
 #include "comm/collectives.h"
-#include "comm/mpi/check.h"
+#include "comm/nccl/comm.h"
+#include "comm/nccl/link.h"
 
 namespace temper {
 namespace {
-
-/// Throws c10::Error unless `code` is ncclSuccess.
-void check_nccl(ncclResult_t code, const char* call, ncclComm_t comm = nullptr) {
-  TORCH_CHECK(code == ncclSuccess, call, " failed on ", this_rank(), ": ", ncclGetErrorString(code),
-              " (code ", static_cast<int>(code), "): ", ncclGetLastError(comm));
-}
-
-void check_cuda(cudaError_t code, const char* call) {
-  TORCH_CHECK(code == cudaSuccess, call, " failed on ", this_rank(), ": ", cudaGetErrorString(code),
-              " (code ", static_cast<int>(code), ")");
-}
 
 ncclDataType_t nccl_type(at::ScalarType type) {
   switch (type) {
@@ -55,41 +43,13 @@ ncclRedOp_t nccl_op(Reduce op) {
   TORCH_INTERNAL_ASSERT(false);
 }
 
-/// An NCCL communicator that is owned: one GPU of this process among those of `group`.
-class NcclComm {
- public:
-  NcclComm(const Communicator& group, const ncclUniqueId& id) {
-    check_nccl(ncclCommInitRank(&comm_, group.size(), id, group.rank()), "ncclCommInitRank");
-  }
-  NcclComm(NcclComm&& other) noexcept : comm_(std::exchange(other.comm_, nullptr)) {}
-  NcclComm& operator=(NcclComm&& other) noexcept {
-    std::swap(comm_, other.comm_);
-    return *this;
-  }
-  NcclComm(const NcclComm&) = delete;
-  NcclComm& operator=(const NcclComm&) = delete;
-  ~NcclComm() {
-    if (comm_ == nullptr) return;
-    // ncclCommDestroy waits for what is under way, and with an exception on its way the peers may
-    // not come.
-    const bool leaving = std::uncaught_exceptions() > 0;
-    const ncclResult_t code = leaving ? ncclCommAbort(comm_) : ncclCommDestroy(comm_);
-    if (code != ncclSuccess)
-      TORCH_WARN("an NCCL communicator did not end well: ", ncclGetErrorString(code));
-  }
-  ncclComm_t get() const { return comm_; }
-
- private:
-  ncclComm_t comm_ = nullptr;
-};
-
 class NcclCollectives : public Collectives {
  public:
   NcclCollectives(const Communicator& group, const ncclUniqueId& id)
       : rank_(group.rank()),
         size_(group.size()),
         device_(c10::cuda::current_device()),
-        comm_(group, id) {}
+        comm_(group.size(), id, group.rank()) {}
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
@@ -125,15 +85,6 @@ class NcclCollectives : public Collectives {
   NcclComm comm_;
 };
 
-/// The current GPU by its UUID, which no other GPU in the world has, as bytes.
-std::string gpu_uuid() {
-  int device = 0;
-  cudaDeviceProp properties{};
-  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
-  check_cuda(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
-  return std::string(properties.uuid.bytes, sizeof properties.uuid.bytes);
-}
-
 }  // namespace
 
 bool nccl_available() { return true; }
@@ -142,7 +93,7 @@ std::unique_ptr<Collectives> make_nccl_collectives(const Communicator& comm) {
   // Whatever fails on one rank only must fail on all before ncclCommInitRank, which would wait for
   // that rank.
   std::string uuid;
-  agree(comm, [&] { uuid = gpu_uuid(); });
+  agree(comm, [&] { uuid = gpu_uuid(c10::Device(c10::kCUDA, c10::cuda::current_device())); });
   const std::vector<std::string> uuids = comm.all_gather(uuid);
   for (size_t i = 0; i < uuids.size(); ++i) {
     for (size_t j = i + 1; j < uuids.size(); ++j) {

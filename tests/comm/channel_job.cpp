@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <deque>
 #include <random>
 
 namespace temper {
@@ -36,28 +37,55 @@ std::vector<std::vector<RowRange>> step_plan(const ChannelJob& job) {
   return plan;
 }
 
-ChannelJobResult teach(const Communicator& world, const ChannelJob& job,
-                       const Placement& placement) {
+/// One micro-batch that a teacher serves.
+struct Work {
+  int64_t step;
+  int student;
+  RowRange rows;
+};
+
+ChannelJobResult teach(const SoftTargetTransports& transports, const ChannelJob& job) {
   ChannelJobResult result;
-  Delays delays(job, world.rank());
-  SoftTargetSender sender(world, placement, job.config);
+  const Placement& placement = transports.placement();
+  const int rank = transports.world().rank();
+  Delays delays(job, rank);
   const auto plan = step_plan(job);
   std::vector<int64_t> unit(plan.size(), 0);
+  std::deque<Work> work;
   for (int64_t step = 0; step < job.steps; ++step) {
     for (size_t student = 0; student < plan.size(); ++student) {
       for (const RowRange& rows : plan[student]) {
-        if (placement.teacher_of(static_cast<int>(student), unit[student]++) != world.rank())
-          continue;
-        const at::Tensor buffer =
-            sender.acquire(static_cast<int>(student), rows.size()).values;  // (rows·S, V)
-        delays.sleep(job.teacher_delay_us);
-        sender.progress();
-        buffer.copy_(job_logits(job.config, step, rows.begin, rows.size()).flatten(0, 1));
-        sender.send(static_cast<int>(student),
-                    job_header(job.config, step, rows.begin, rows.size()));
-        ++result.units;
+        if (placement.teacher_of(static_cast<int>(student), unit[student]++) == rank)
+          work.push_back({step, static_cast<int>(student), rows});
       }
     }
+  }
+
+  SoftTargetSender sender(transports);
+  while (!work.empty()) {
+    std::vector<std::pair<Work, at::Tensor>> held;
+    const auto take = [&](const PayloadView& view) {
+      held.emplace_back(work.front(), view.values);  // (rows·S, V)
+      work.pop_front();
+    };
+    take(sender.acquire(work.front().student, work.front().rows.size()));
+    while (!work.empty() && static_cast<int64_t>(held.size()) < job.teacher_batch) {
+      const auto view = sender.try_acquire(work.front().student, work.front().rows.size());
+      if (!view) break;
+      take(*view);
+    }
+    delays.sleep(job.teacher_delay_us);
+    sender.progress();
+    for (const auto& [each, values] : held) {
+      const RowRange& rows = each.rows;
+      values.copy_(job_logits(job.config, each.step, rows.begin, rows.size()).flatten(0, 1));
+    }
+    for (const auto& [each, values] : held) {
+      const RowRange& rows = each.rows;
+      sender.send(each.student, job_header(job.config, each.step, rows.begin, rows.size()));
+    }
+    result.units += static_cast<int64_t>(held.size());
+    result.most_at_once = std::max(result.most_at_once, static_cast<int64_t>(held.size()));
   }
   sender.finish();
   result.wait_seconds = sender.take_wait_seconds();
@@ -65,13 +93,13 @@ ChannelJobResult teach(const Communicator& world, const ChannelJob& job,
   return result;
 }
 
-ChannelJobResult learn(const Communicator& world, const Communicator& students,
-                       const ChannelJob& job, const Placement& placement) {
+ChannelJobResult learn(const SoftTargetTransports& transports, const Communicator& students,
+                       const ChannelJob& job) {
   ChannelJobResult result;
-  Delays delays(job, world.rank());
-  const auto plan = step_plan(job)[static_cast<size_t>(placement.role_index(world.rank()))];
-  SoftTargetReceiver receiver(world, placement, job.config,
-                              job.steps * static_cast<int64_t>(plan.size()));
+  const int rank = transports.world().rank();
+  Delays delays(job, rank);
+  const auto plan = step_plan(job)[static_cast<size_t>(transports.placement().role_index(rank))];
+  SoftTargetReceiver receiver(transports, job.steps * static_cast<int64_t>(plan.size()));
   for (int64_t step = 0; step < job.steps; ++step) {
     for (const RowRange& rows : plan) {
       const at::Tensor tokens =
@@ -93,6 +121,7 @@ ChannelJobResult learn(const Communicator& world, const Communicator& students,
   }
   result.bytes = receiver.take_bytes();
   result.wait_seconds = receiver.take_wait_seconds();
+  result.fill = receiver.take_fill();
   EXPECT_EQ(receiver.take_bytes(), 0);
   EXPECT_EQ(receiver.take_wait_seconds(), 0.0);
   return result;
@@ -129,8 +158,11 @@ ChannelJobResult run_job(const Communicator& world, ChannelJob job) {
   const bool learns = std::find(job.students.begin(), job.students.end(), me) != job.students.end();
   const Communicator group = world.split(teaches ? 1 : learns ? 0 : 2, me);
   ChannelJobResult result;
-  if (teaches) result = teach(world, job, placement);
-  if (learns) result = learn(world, group, job, placement);
+  {
+    const SoftTargetTransports transports(world, placement, job.config, job.transport);
+    if (teaches) result = teach(transports, job);
+    if (learns) result = learn(transports, group, job);
+  }
   world.barrier();
   for (int look = 0; look < 10; ++look) {
     int found = 0;

@@ -22,12 +22,16 @@ struct ChannelJob {
   int64_t teacher_delay_us = 0;  ///< before each micro-batch
   int64_t student_delay_us = 0;  ///< within each micro-batch
   uint64_t random_delays = 0;    ///< seed: each delay is then drawn up to these bounds
+  int64_t teacher_batch = 1;     ///< micro-batches that a teacher takes at once, if it may
+  TransportOptions transport;
 };
 
 struct ChannelJobResult {
   int64_t units = 0;  ///< that this rank served or consumed
   int64_t bytes = 0;  ///< received by this student
   double wait_seconds = 0;
+  LookaheadFill fill;        ///< of this student
+  int64_t most_at_once = 0;  ///< micro-batches that this teacher held together
 };
 
 /// Ids of `rows` rows from `first_row` of a step.

@@ -10,12 +10,45 @@
 namespace temper {
 namespace {
 
+enum class Carrier { kMessages, kShared, kMixed };
+
+const char* carrier_name(Carrier carrier) {
+  return carrier == Carrier::kMessages ? "Messages"
+         : carrier == Carrier::kShared ? "Shared"
+                                       : "Mixed";
+}
+
 struct Shape {
   int teachers;
   int students;
+  Carrier carrier = Carrier::kMessages;
 };
 
-ChannelJob job_of(Shape shape) {
+/// kMixed makes even and odd ranks pretend to be two nodes: a student has teachers of both kinds,
+/// or a teacher such students.
+TransportOptions options_of(Carrier carrier, int ranks) {
+  TransportOptions options;
+  options.wish = carrier == Carrier::kMessages ? Transport::kMessages
+                 : carrier == Carrier::kShared ? Transport::kShared
+                                               : Transport::kAuto;
+  for (int rank = 0; carrier == Carrier::kMixed && rank < ranks; ++rank)
+    options.node_of_rank.push_back(rank % 2);
+  return options;
+}
+
+std::vector<Shape> shapes() {
+  std::vector<Shape> all;
+  for (const Carrier carrier : {Carrier::kMessages, Carrier::kShared, Carrier::kMixed}) {
+    for (const auto& [teachers, students] : std::initializer_list<std::pair<int, int>>{
+             {1, 1}, {1, 2}, {2, 1}, {1, 3}, {2, 2}, {3, 1}}) {
+      if (carrier != Carrier::kMixed || teachers + students > 2)
+        all.push_back({teachers, students, carrier});
+    }
+  }
+  return all;
+}
+
+ChannelJob job_of(Shape shape, int ranks) {
   ChannelJob job;
   for (int i = 0; i < shape.students; ++i) {
     job.students.push_back(i);
@@ -23,6 +56,7 @@ ChannelJob job_of(Shape shape) {
         3 + 2 * i);  // 3, 5, 7 rows: 2, 3, 4 micro-batches, each with a short last one
   }
   for (int i = 0; i < shape.teachers; ++i) job.teachers.push_back(shape.students + i);
+  job.transport = options_of(shape.carrier, ranks);
   return job;
 }
 
@@ -46,7 +80,7 @@ class ChannelStreamTest : public testing::TestWithParam<Shape> {
 TEST_P(ChannelStreamTest, EveryLookaheadDeliversEverything) {
   for (const int64_t lookahead : {0, 1, 2, 5}) {
     for (const at::ScalarType type : {at::kBFloat16, at::kFloat}) {
-      ChannelJob job = job_of(GetParam());
+      ChannelJob job = job_of(GetParam(), world_.size());
       job.config.lookahead = lookahead;
       job.config.payload.dtype = type;
       const ChannelJobResult result = run_job(world_, job);
@@ -65,23 +99,67 @@ TEST_P(ChannelStreamTest, PiecesGiveTheSame) {
   world_.set_piece_bytes(
       100);  // a message of one row of bf16 is 64 + 102 bytes, of two rows 268: 3 pieces
   for (const int64_t lookahead : {0, 3}) {
-    ChannelJob job = job_of(GetParam());
+    ChannelJob job = job_of(GetParam(), world_.size());
     job.config.lookahead = lookahead;
     EXPECT_EQ(world_.all_reduce(run_job(world_, job).units), 2 * units_of(job));
   }
 }
 
 TEST_P(ChannelStreamTest, LargeMessages) {
-  ChannelJob job = job_of(GetParam());
+  ChannelJob job = job_of(GetParam(), world_.size());
   job.steps = 2;
   job.config.seq = 64;
   job.config.payload.vocab = 4096;  // 2 rows: 1 MB, far beyond what MPI sends without the receiver
   EXPECT_EQ(world_.all_reduce(run_job(world_, job).units), 2 * units_of(job));
 }
 
+TEST_P(ChannelStreamTest, TeachersMayTakeSeveralMicroBatchesAtOnce) {
+  for (const int64_t lookahead : {0, 1, 4}) {
+    for (const int64_t batch : {2, 5}) {
+      ChannelJob job = job_of(GetParam(), world_.size());
+      job.config.lookahead = lookahead;
+      job.teacher_batch = batch;
+      job.student_delay_us = lookahead == 4 ? 500 : 0;
+      const ChannelJobResult result = run_job(world_, job);
+      EXPECT_EQ(world_.all_reduce(result.units), 2 * units_of(job));
+      const int64_t most = world_.all_reduce(result.most_at_once, Reduce::kMax);
+      EXPECT_LE(most, batch);
+      // Students are the slow ones, so their credits are there, at least two of each pair.
+      if (lookahead == 4 && GetParam().teachers == 1) {
+        EXPECT_GE(most, 2);
+      }
+      // With lock-step, a student asks for one at a time.
+      if (lookahead == 0) {
+        EXPECT_LE(most, GetParam().students);
+      }
+    }
+  }
+}
+
+TEST_P(ChannelStreamTest, FillSaysWhoIsAhead) {
+  if (GetParam().teachers != 1 || GetParam().students != 1) GTEST_SKIP() << "one pair shows it";
+  for (const int64_t lookahead : {0, 2}) {
+    ChannelJob job = job_of(GetParam(), world_.size());
+    job.steps = 8;  // 16 micro-batches
+    job.config.lookahead = lookahead;
+    job.student_delay_us = 5000;
+    const LookaheadFill slow_student = run_job(world_, job).fill;
+    std::swap(job.teacher_delay_us, job.student_delay_us);
+    const LookaheadFill slow_teacher = run_job(world_, job).fill;
+    if (world_.rank() != job.students.front()) continue;
+    // Granted ahead: D for each micro-batch but the last ones.
+    const double granted = lookahead == 0 ? 0 : 2 * 14 + 2 + 1;
+    EXPECT_EQ(slow_student.granted, granted);
+    EXPECT_EQ(slow_teacher.granted, granted);
+    if (lookahead == 0) continue;
+    EXPECT_GE(slow_student.arrived, 0.6 * granted);
+    EXPECT_LE(slow_teacher.arrived, 0.4 * granted);
+  }
+}
+
 TEST_P(ChannelStreamTest, SlowEnds) {
   for (const int64_t lookahead : {0, 2}) {
-    ChannelJob job = job_of(GetParam());
+    ChannelJob job = job_of(GetParam(), world_.size());
     job.steps = 2;
     job.config.lookahead = lookahead;
     job.teacher_delay_us = 5000;
@@ -101,12 +179,11 @@ TEST_P(ChannelStreamTest, SlowEnds) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, ChannelStreamTest,
-                         testing::Values(Shape{1, 1}, Shape{1, 2}, Shape{2, 1}, Shape{1, 3},
-                                         Shape{2, 2}, Shape{3, 1}),
+INSTANTIATE_TEST_SUITE_P(Shapes, ChannelStreamTest, testing::ValuesIn(shapes()),
                          [](const auto& test) {
                            return std::to_string(test.param.teachers) + "x" +
-                                  std::to_string(test.param.students);
+                                  std::to_string(test.param.students) +
+                                  carrier_name(test.param.carrier);
                          });
 
 TEST(ChannelStressTest, RandomJobs) {
@@ -116,7 +193,7 @@ TEST(ChannelStressTest, RandomJobs) {
   const auto draw = [&](int64_t low, int64_t high) {
     return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
   };
-  for (int round = 0; round < 25; ++round) {
+  for (int round = 0; round < 40; ++round) {
     ChannelJob job;
     std::vector<int> ranks(static_cast<size_t>(world.size()));
     for (size_t i = 0; i < ranks.size(); ++i) ranks[i] = static_cast<int>(i);
@@ -136,6 +213,10 @@ TEST(ChannelStressTest, RandomJobs) {
     job.config.payload.dtype = draw(0, 1) == 0 ? at::kFloat : at::kBFloat16;
     job.teacher_delay_us = draw(0, 1) * draw(0, 3000);
     job.student_delay_us = draw(0, 1) * draw(0, 3000);
+    job.teacher_batch = draw(1, 4);
+    job.transport.wish = draw(0, 2) == 0 ? Transport::kMessages : Transport::kAuto;
+    for (int rank = 0; rank < world.size(); ++rank)
+      job.transport.node_of_rank.push_back(static_cast<int>(draw(0, 1)));
     job.random_delays = 1 + static_cast<uint64_t>(round);
     world.set_piece_bytes(draw(0, 1) == 0 ? draw(8, 2000) : Communicator::kMaxPieceBytes);
     SCOPED_TRACE("round " + std::to_string(round));

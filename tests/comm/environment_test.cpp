@@ -57,6 +57,25 @@ TEST_F(EnvironmentTest, CommunicatorsAndRequestsMayOutliveMpi) {
       testing::ExitedWithCode(0), "");
 }
 
+TEST_F(EnvironmentTest, SaysWhenAMessageWasForgotten) {
+  EXPECT_EXIT(
+      {
+        Request forgotten;
+        {
+          const MpiEnvironment environment(nullptr, nullptr);
+          const Communicator world = Communicator::world();
+          const bool none = Request::live() == 0;
+          forgotten = world.receive_async(at::zeros({1}), 0, 1);  // (1)
+          Request sent = world.send_async(at::zeros({1}), 0, 2);  // (1), and received below
+          world.receive_async(at::zeros({1}), 0, 2).wait();       // (1)
+          sent.wait();
+          if (!none || Request::live() != 1) leave(false);
+        }
+        std::_Exit(Request::live() == 1 ? 4 : 3);
+      },
+      testing::ExitedWithCode(4), "1 message\\(s\\) not complete at MPI_Finalize");
+}
+
 TEST_F(EnvironmentTest, KeepsTheUsersSettingAndRefusesASecondStart) {
   EXPECT_EXIT(
       {

@@ -41,5 +41,10 @@ int main(int argc, char** argv) {
   testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
   if (world.rank() != 0) delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new FailuresOfAllRanks(world));
-  return RUN_ALL_TESTS();
+  const int code = RUN_ALL_TESTS();
+  const int64_t leaked = world.all_reduce(temper::Request::live());
+  if (leaked == 0) return code;
+  if (world.rank() == 0)
+    std::fprintf(stderr, "the tests leaked %lld MPI request(s)\n", static_cast<long long>(leaked));
+  return 1;
 }

@@ -5,11 +5,16 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
+#include "data/checksum.h"
 #include "data/token_file.h"
 #include "data/tokenizer.h"
 #include "model/hugging_face.h"
 #include "model/safetensors.h"
+#include "teacher/store_fit.h"
+#include "teacher/store_shard.h"
+#include "tests/teacher/store_example.h"
 
 namespace temper {
 namespace {
@@ -103,6 +108,40 @@ std::string megatron_index() {
   return bytes;
 }
 
+/// All that an index promises is worked out.
+void use_store_index(const std::string& dir) {
+  const StoreIndex index = read_store_index(dir);
+  for (const int64_t row : {int64_t{0}, index.rows() / 2, index.rows() - 1}) {
+    const RowPlace place = index.place(row);
+    index.rows_of(place.shard);
+    index.shard_name(place.shard);
+  }
+  index.shard(index.shard_count() - 1);
+  index.fingerprint();
+  to_json(index).dump();
+  mend_command(index, dir);
+}
+
+/// Every row of a shard is read. `reseals`: with the checksum that the damaged file would have, so
+/// that what lies behind the checksum is fuzzed too.
+void read_shard(const StoreIndex& index, const std::string& dir, const ShardId& shard,
+                bool reseals) {
+  const std::string path = dir + "/" + index.shard_name(shard);
+  std::string bytes = content(path);
+  if (reseals && bytes.size() >= 32) {
+    const size_t covered = bytes.size() - 24;
+    const ChecksumBytes seal = checksum(std::string_view(bytes).substr(0, covered));
+    std::copy(seal.begin(), seal.end(), bytes.begin() + static_cast<int64_t>(covered));
+    std::ofstream(path, std::ios::binary) << bytes;
+  }
+  const ShardReader reader(index, dir, shard);
+  std::vector<unsigned char> row(static_cast<size_t>(index.row_bytes()));
+  for (int64_t i = 0; i < index.rows_of(shard); ++i) {
+    reader.token_hash(i);
+    reader.read(i, row.data());
+  }
+}
+
 }  // namespace
 
 std::vector<FuzzTarget> fuzz_targets(const std::string& source, const std::string& work) {
@@ -144,6 +183,19 @@ std::vector<FuzzTarget> fuzz_targets(const std::string& source, const std::strin
                        std::ofstream(work + "/m.bin", std::ios::binary) << std::string(200, '\1');
                        read_tokens(work + "/m.idx");
                      }});
+  const StoreIndex store = example_index(example_spec(Payload::kTopk, at::kBFloat16));
+  const ShardId shard{1, 0};
+  for (const char* name : {"store_index", "shard", "shard_sealed"}) {
+    const std::string dir = work + "/" + name;
+    fs::create_directories(dir);
+    write_example(store, dir);
+    const bool is_index = name == std::string("store_index");
+    const std::string file = is_index ? kStoreIndexFile : store.shard_name(shard);
+    const bool reseals = name == std::string("shard_sealed");
+    targets.push_back({name, {content(dir + "/" + file)}, std::string(name) + "/" + file, [=] {
+                         is_index ? use_store_index(dir) : read_shard(store, dir, shard, reseals);
+                       }});
+  }
   return targets;
 }
 

@@ -1,0 +1,50 @@
+// The choice of a transport for each pair of teacher and student: a pure function of what all ranks
+// know, so that all come to the same answer.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/channel_config.h"
+#include "comm/placement.h"
+
+namespace temper {
+
+/// What the choice depends on, by world rank.
+struct TransportFacts {
+  std::vector<int> node;         ///< ranks of one node share memory
+  std::vector<std::string> gpu;  ///< a name that no other GPU has; empty: none
+  std::vector<bool> has_gpu;     ///< the rank's model is on one
+  bool nccl = false;             ///< this build has NCCL
+};
+
+class TransportChoice {
+ public:
+  TransportChoice() = default;
+  TransportChoice(int teachers, int students, Transport transport)
+      : students_(students), pairs_(static_cast<size_t>(teachers * students), transport) {}
+
+  Transport of(int teacher, int student) const {
+    return pairs_[static_cast<size_t>(teacher * students_ + student)];
+  }
+  void set(int teacher, int student, Transport transport) {
+    pairs_[static_cast<size_t>(teacher * students_ + student)] = transport;
+  }
+  bool uses(Transport transport) const;
+  /// Pairs of nodes where `shares` is false go from shared memory to messages.
+  void leave_shared_memory(const std::vector<bool>& shares, const Placement& placement,
+                           const std::vector<int>& node_of_rank);
+  /// "2 pairs through shared memory, 1 by messages".
+  std::string describe() const;
+
+ private:
+  int students_ = 0;
+  std::vector<Transport> pairs_;  // teacher by teacher
+};
+
+/// See SoftTargetTransports for the rules. Throws c10::ValueError naming --teacher.transport and
+/// the ranks where `wish` cannot be had.
+TransportChoice choose_transports(const Placement& placement, Payload payload, Transport wish,
+                                  const TransportFacts& facts);
+
+}  // namespace temper

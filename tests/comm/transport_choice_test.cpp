@@ -1,0 +1,114 @@
+// Which transport serves which pair.
+#include "comm/transport_choice.h"
+
+#include <c10/util/Exception.h>
+#include <gtest/gtest.h>
+
+#include "comm/agree.h"
+
+namespace temper {
+namespace {
+
+/// Students 0 and 1, teachers 2 and 3; ranks 0 and 2 on one node, 1 and 3 on another.
+const Placement kPlacement{.teachers = {2, 3}, .students = {0, 1}};
+
+TransportFacts cpus() {
+  return {.node = {0, 1, 0, 1},
+          .gpu = {"", "", "", ""},
+          .has_gpu = {false, false, false, false},
+          .nccl = true};
+}
+
+TransportFacts gpus() {
+  return {.node = {0, 1, 0, 1},
+          .gpu = {"a", "b", "c", "d"},
+          .has_gpu = {true, true, true, true},
+          .nccl = true};
+}
+
+std::string refusal(Transport wish, Payload payload, const TransportFacts& facts) {
+  try {
+    choose_transports(kPlacement, payload, wish, facts);
+  } catch (const c10::ValueError& error) {
+    return plain_message(error);
+  }
+  return "nothing was refused";
+}
+
+TEST(TransportChoiceTest, NamesGoBothWays) {
+  for (const char* name : {"auto", "messages", "shared", "nccl"})
+    EXPECT_STREQ(transport_name(transport_from_name(name)), name);
+  EXPECT_THROW(transport_from_name("pigeon"), c10::ValueError);
+}
+
+TEST(TransportChoiceTest, AutoSharesMemoryWithinANode) {
+  const TransportChoice choice =
+      choose_transports(kPlacement, Payload::kFull, Transport::kAuto, cpus());
+  EXPECT_EQ(choice.of(0, 0), Transport::kShared);
+  EXPECT_EQ(choice.of(0, 1), Transport::kMessages);
+  EXPECT_EQ(choice.of(1, 0), Transport::kMessages);
+  EXPECT_EQ(choice.of(1, 1), Transport::kShared);
+  EXPECT_EQ(choice.describe(), "2 pairs through shared memory, 2 by messages");
+}
+
+TEST(TransportChoiceTest, AutoTakesMessagesWhereOneSideHasAGpu) {
+  TransportFacts facts = cpus();
+  facts.has_gpu[2] = true;
+  facts.gpu[2] = "a";
+  const TransportChoice choice =
+      choose_transports(kPlacement, Payload::kFull, Transport::kAuto, facts);
+  EXPECT_EQ(choice.of(0, 0), Transport::kMessages);
+  EXPECT_EQ(choice.of(1, 1), Transport::kShared);
+}
+
+TEST(TransportChoiceTest, AutoTakesNcclWhereEveryRankHasAGpu) {
+  for (const Payload payload : {Payload::kFull, Payload::kHidden}) {
+    const TransportChoice choice = choose_transports(kPlacement, payload, Transport::kAuto, gpus());
+    EXPECT_EQ(choice.describe(), "4 pairs over NCCL");
+  }
+  TransportFacts shared = gpus();
+  shared.gpu[3] = "a";
+  TransportFacts without = gpus();
+  without.nccl = false;
+  for (const TransportFacts& facts : {shared, without}) {
+    EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kAuto, facts).describe(),
+              "4 pairs by messages");
+  }
+  EXPECT_EQ(choose_transports(kPlacement, Payload::kTopk, Transport::kAuto, gpus()).describe(),
+            "4 pairs by messages");
+}
+
+TEST(TransportChoiceTest, AWishIsKeptOrRefusedWithTheRanks) {
+  EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kMessages, gpus()).describe(),
+            "4 pairs by messages");
+  EXPECT_NE(refusal(Transport::kShared, Payload::kFull, cpus())
+                .find("shared cannot serve teacher rank 2 and student rank 1: they are on "
+                      "different nodes"),
+            std::string::npos);
+  TransportFacts one_node = gpus();
+  one_node.node = {0, 0, 0, 0};
+  EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kShared, one_node).describe(),
+            "4 pairs through shared memory");
+  EXPECT_NE(refusal(Transport::kNccl, Payload::kFull, cpus()).find("rank 0 has no GPU"),
+            std::string::npos);
+  EXPECT_NE(refusal(Transport::kNccl, Payload::kSample, gpus()).find("the payload sample"),
+            std::string::npos);
+  TransportFacts shared = gpus();
+  shared.gpu[3] = "b";
+  EXPECT_NE(refusal(Transport::kNccl, Payload::kFull, shared).find("ranks 1 and 3 share one GPU"),
+            std::string::npos);
+  shared.nccl = false;
+  EXPECT_NE(refusal(Transport::kNccl, Payload::kFull, shared).find("has no NCCL"),
+            std::string::npos);
+}
+
+TEST(TransportChoiceTest, ANodeWithoutMemoryTakesMessages) {
+  TransportChoice choice = choose_transports(kPlacement, Payload::kFull, Transport::kAuto, cpus());
+  choice.leave_shared_memory({true, false}, kPlacement, {0, 1, 0, 1});
+  EXPECT_EQ(choice.of(0, 0), Transport::kShared);
+  EXPECT_EQ(choice.of(1, 1), Transport::kMessages);
+  EXPECT_EQ(choice.describe(), "1 pair through shared memory, 3 by messages");
+}
+
+}  // namespace
+}  // namespace temper
