@@ -36,6 +36,8 @@ class PlanCommand : public Command {
     config_.validate();
     plan_.validate();
     const DataConfig& data = config_.data;
+    TORCH_CHECK_VALUE(config_.teacher.store.empty(), "--teacher.store is ", config_.teacher.store,
+                      ": a replay has no teacher ranks to plan; leave it out");
     TORCH_CHECK_VALUE(
         plan_.given() || data.source != "text" || data.tokenizer != "sentencepiece",
         "--data.tokenizer sentencepiece would train a new tokenizer: plan with the finished one "

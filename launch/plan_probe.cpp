@@ -44,8 +44,10 @@ class CannedSoftTargets : public SoftTargetSource {
   SoftTargets targets(const MicroBatchId&, const at::Tensor& tokens) override {
     at::Tensor& message = messages_[tokens.numel()];
     if (!message.defined()) message = make(tokens.numel());
-    return soft_targets(PayloadView(message, spec_, tokens.numel()), spec_, head_);
+    view_ = PayloadView(message, spec_, tokens.numel());
+    return soft_targets(view_, spec_, head_);
   }
+  PayloadView payload() const override { return view_; }
   double take_wait_seconds() override { return 0; }
   int64_t take_bytes() override { return 0; }
 
@@ -70,6 +72,7 @@ class CannedSoftTargets : public SoftTargetSource {
   PayloadSpec spec_;
   double temperature_;
   at::Tensor head_;                         // (V, C) for the payload hidden
+  PayloadView view_;                        // of the last call
   std::map<int64_t, at::Tensor> messages_;  // (bytes), by number of tokens
 };
 
@@ -87,8 +90,9 @@ void keep_busy(const Communicator& world, int64_t steps,
 
 /// Seconds that a message of the channel takes from world rank `from` to `to`, with nothing else to
 /// do. Collective over `world`; the result is on every rank.
-double message_seconds(const Communicator& world, int from, int to, const ChannelConfig& channel,
+double message_seconds(const ProbeJob& job, int from, int to, const ChannelConfig& channel,
                        const at::Tensor& head) {
+  const Communicator& world = job.world;
   constexpr int64_t kMessages = 16;
   const bool takes_part = world.rank() == from || world.rank() == to;
   const Communicator pair = world.split(takes_part ? 1 : 0, world.rank());
@@ -96,8 +100,17 @@ double message_seconds(const Communicator& world, int from, int to, const Channe
   if (takes_part) {
     const Placement two{.teachers = {from < to ? 0 : 1}, .students = {from < to ? 1 : 0}};
     const at::Tensor tokens = at::zeros({channel.max_rows, channel.seq}, at::kLong);  // (B, S)
+    const auto node = [&](int rank) { return job.machine.node_of_rank[static_cast<size_t>(rank)]; };
+    TransportOptions transport;
+    transport.node_of_rank = {node(std::min(from, to)), node(std::max(from, to))};
+    transport.device = job.machine.device;
+    // Shared memory that was asked for ends at the node, and the job itself will say so.
+    transport.wish = transport_from_name(job.teacher_config.transport);
+    if (node(from) != node(to) && transport.wish == Transport::kShared)
+      transport.wish = Transport::kAuto;
+    const SoftTargetTransports transports(pair, two, channel, transport);
     if (world.rank() == from) {
-      SoftTargetSender sender(pair, two, channel);
+      SoftTargetSender sender(transports);
       for (int64_t n = 0; n < kMessages; ++n) {
         const PayloadView out = sender.acquire(0, channel.max_rows);
         if (out.ids.defined()) out.ids.zero_();
@@ -106,7 +119,7 @@ double message_seconds(const Communicator& world, int from, int to, const Channe
       }
       sender.finish();
     } else {
-      SoftTargetReceiver receiver(pair, two, channel, kMessages, head);
+      SoftTargetReceiver receiver(transports, kMessages, head);
       Clock::time_point start;
       for (int64_t n = 0; n < kMessages; ++n) {
         receiver.targets({.step = n, .first_row = 0, .rows = channel.max_rows}, tokens);
@@ -228,7 +241,7 @@ ProbeResult run_probe(ProbeJob& job) {
       if (!pair) continue;
       const at::Tensor head =
           kind == Payload::kHidden ? at::zeros({1, spec.width}, job.compute) : at::Tensor();
-      const double seconds = message_seconds(world, pair->first, pair->second, channel, head);
+      const double seconds = message_seconds(job, pair->first, pair->second, channel, head);
       if (same) {
         rates.copy_seconds = seconds / unit_tokens;
       } else {

@@ -116,15 +116,15 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
   WorkQueue queue(plan, placement, world.rank());
   SoftTargetSender sender(transports);
   Reporter reporter(world, placement);
+  // Note [Progress] in student/training_step.cpp.
+  std::function<void()> progress;
+  if (inference.on_cpu()) progress = [&sender] { sender.progress(); };
   const auto read = [&](const MicroBatchId& id) {
     return corpus
         .read(Part::kTrain, plan.seed, id.step * plan.batch + id.first_row, id.rows, plan.seq)
         .tokens;  // (B, S)
   };
 
-  // Note [Progress] in student/training_step.cpp.
-  std::function<void()> progress;
-  if (inference.on_cpu()) progress = [&sender] { sender.progress(); };
   while (const Work* first = queue.next()) {
     reporter.report_before(first->id.step, sender);
     std::vector<Held> pass;
