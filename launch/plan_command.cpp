@@ -36,7 +36,7 @@ class PlanCommand : public Command {
     config_.validate();
     plan_.validate();
     const DataConfig& data = config_.data;
-    TORCH_CHECK_VALUE(config_.teacher.store.empty(), "--teacher.store is ", config_.teacher.store,
+    TORCH_CHECK_VALUE(config_.store.empty(), "--teacher.store is ", config_.store,
                       ": a replay has no teacher ranks to plan; leave it out");
     TORCH_CHECK_VALUE(
         plan_.given() || data.source != "text" || data.tokenizer != "sentencepiece",
