@@ -118,6 +118,22 @@ def byte_level(text):
     return bad
 
 
+def without_ties(reference, want, got):
+    """`got`, with the wanted ids where both spell the same text with pieces of the same total score: a unigram model does not say which
+    of the two is right, and releases of SentencePiece differ in it."""
+    result, ties = [], 0
+    for wanted, ours in zip(want, got, strict=True):
+        if wanted != ours:
+            ours = [int(each) for each in ours]
+            scores = [sum(map(reference.get_score, ids)) for ids in (wanted, ours)]
+            if abs(scores[0] - scores[1]) <= 1e-6 * abs(scores[0]) and reference.decode(wanted) == reference.decode(ours):
+                ours, ties = wanted, ties + 1
+        result.append(ours)
+    if ties:
+        print(f"  {ties} documents have two segmentations of the same score")
+    return result
+
+
 def sentence_piece(text):
     """Models as Llama 2 and Mistral have them (a space before the text), and without that space."""
     bad = 0
@@ -133,12 +149,14 @@ def sentence_piece(text):
         reference = sentencepiece.SentencePieceProcessor(model_file=str(path))
         for what in ("paragraphs", "hard cases", "random"):
             documents = [json.loads(line)["text"] for line in (FOLDER / f"{what}.jsonl").open()]
-            got = temper_ids(FOLDER / f"{what}.jsonl", path)
-            bad += compare(what, name, documents, reference.encode(documents), got)
+            want = reference.encode(documents)
+            got = without_ties(reference, want, temper_ids(FOLDER / f"{what}.jsonl", path))
+            bad += compare(what, name, documents, want, got)
         # Larger than the portions that temper cuts a file into.
         large = FOLDER / "large.txt"
         large.write_text(text * 3, encoding="utf-8")
-        bad += compare("whole file", name, [text], [reference.encode(text * 3)], temper_ids(large, path))
+        want = [reference.encode(text * 3)]
+        bad += compare("whole file", name, [text], want, without_ties(reference, want, temper_ids(large, path)))
     return bad
 
 
