@@ -48,7 +48,8 @@ struct GeneralOptions {
     add("dry-run", po::bool_switch(&dry_run),
         "print configuration, ranks, memory and token arithmetic, and stop");
     add("json", po::bool_switch(&json),
-        "one JSON object on standard output, nothing else there (evaluate, calibrate, generate, plan)");
+        "one JSON object on standard output, nothing else there (evaluate, calibrate, generate, "
+        "plan)");
   }
 };
 
