@@ -10,7 +10,7 @@ bytes_of() {
   local payload="$1" type="$2"
   shift 2
   mpirun --oversubscribe --bind-to none -n 2 "$temper" distill --run.dir "$work/wire" --run.overwrite true --launch.teachers 1 \
-    --data.source text --data.text "$text" --data.tokenizer "$teacher" --teacher.path "$teacher" --student.init "$work/base/student" \
+    --teacher.transport messages --data.source text --data.text "$text" --data.tokenizer "$teacher" --teacher.path "$teacher" --student.init "$work/base/student" \
     --teacher.payload "$payload" --teacher.values "$type" --train.steps 3 --train.batch 8 --train.seq 128 \
     --evaluate.max-tokens 128 "$@" >"$work/wire.txt" 2>&1 || { cat "$work/wire.txt" >&2; exit 1; }
   tail -n 1 "$work/wire/metrics.jsonl" >"$work/wire.json"
