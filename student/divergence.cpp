@@ -9,7 +9,8 @@ namespace temper {
 
 namespace {
 
-double sum_of(const at::Tensor& terms) { return terms.sum(at::kDouble).item<double>(); }
+// (N, O) -> (N) float64.
+at::Tensor row_sums(const at::Tensor& terms) { return terms.sum(1, /*keepdim=*/false, at::kDouble); }
 
 // Σ a·(log a − log b), where 0 · log 0 counts as 0.  a = exp(log_a), all (N, O).
 at::Tensor kl_terms(const at::Tensor& a, const at::Tensor& log_a, const at::Tensor& log_b) {
@@ -23,14 +24,13 @@ at::Tensor through_softmax(const at::Tensor& p, const at::Tensor& pg) {
 
 DivergencePart forward_kl(const at::Tensor& log_p, const at::Tensor& log_q) {
   const at::Tensor q = log_q.exp();  // (N, O)
-  return {sum_of(kl_terms(q, log_q, log_p)), log_p.exp().sub_(q)};
+  return {row_sums(kl_terms(q, log_q, log_p)), log_p.exp().sub_(q)};
 }
 
 DivergencePart reverse_kl(const at::Tensor& log_p, const at::Tensor& log_q) {
-  constexpr double kLeastLog = -1e4;
   const at::Tensor p = log_p.exp();                                         // (N, O)
-  const at::Tensor terms = kl_terms(p, log_p, log_q.clamp_min(kLeastLog));  // (N, O)
-  return {sum_of(terms), through_softmax(p, terms)};
+  const at::Tensor terms = kl_terms(p, log_p, log_q.clamp_min(kLeastLogProbability));  // (N, O)
+  return {row_sums(terms), through_softmax(p, terms)};
 }
 
 DivergencePart jensen_shannon(double beta, const at::Tensor& log_p, const at::Tensor& log_q) {
@@ -38,17 +38,19 @@ DivergencePart jensen_shannon(double beta, const at::Tensor& log_p, const at::Te
   const at::Tensor log_m = at::logaddexp(log_q + std::log(beta), log_p + std::log1p(-beta));
   const at::Tensor of_p = kl_terms(p, log_p, log_m).mul_(1 - beta);  // (N, O)
   const at::Tensor of_q = kl_terms(q, log_q, log_m).mul_(beta);      // (N, O)
-  return {sum_of(of_q) + sum_of(of_p), through_softmax(p, of_p)};
+  return {row_sums(of_q) + row_sums(of_p), through_softmax(p, of_p)};
 }
 
 DivergencePart total_variation(const at::Tensor& log_p, const at::Tensor& log_q) {
   const at::Tensor p = log_p.exp();                       // (N, O)
   const at::Tensor difference = p - log_q.exp();          // (N, O)
   const at::Tensor pg = p * difference.sign().mul_(0.5);  // (N, O)
-  return {0.5 * sum_of(difference.abs()), through_softmax(p, pg)};
+  return {0.5 * row_sums(difference.abs()), through_softmax(p, pg)};
 }
 
 }  // namespace
+
+double DivergencePart::sum() const { return values.sum().item<double>(); }
 
 const char* divergence_name(Divergence divergence) {
   switch (divergence) {

@@ -6,17 +6,9 @@
 
 #include <string>
 
-namespace temper {
+#include "student/divergence_kind.h"
 
-/// q is the teacher's distribution, p the student's, both at T:
-///
-///   forward-kl   Σ q log(q/p)                  (Hinton, Vinyals and Dean 2015, arXiv 1503.02531)
-///   reverse-kl   Σ p log(p/q)                  (MiniLLM, Gu et al. 2024, arXiv 2306.08543)
-///   jsd          β Σ q log(q/m) + (1−β) Σ p log(p/m),  m = βq + (1−β)p
-///                                              (GKD, Agarwal et al. 2024, arXiv 2306.13649); β = 0
-///                is forward-kl and β = 1 reverse-kl, the limits of jsd/β and jsd/(1−β)
-///   tvd          ½ Σ |p − q|                   (f-distill, Wen et al. 2023, arXiv 2307.15190)
-enum class Divergence { kForwardKl, kReverseKl, kJensenShannon, kTotalVariation };
+namespace temper {
 
 const char* divergence_name(Divergence divergence);
 /// Throws c10::ValueError naming --loss.kind and the known names.
@@ -28,8 +20,10 @@ double temperature_factor(Divergence divergence, double temperature);
 
 /// A divergence of a block of tokens.
 struct DivergencePart {
-  double value = 0;     ///< Σ over tokens, nats (tvd: a number from 0 to 1 a token)
-  at::Tensor gradient;  // (N, O), of `value` by the student's logits/T: p·(g − Σ p·g), g = dD/dp
+  at::Tensor values;    // (N) float64, nats (tvd: numbers from 0 to 1)
+  at::Tensor gradient;  // (N, O), of the values by the student's logits/T: p·(g − Σ p·g), g = dD/dp
+
+  double sum() const;
 };
 
 /// log_p, log_q (N, O), float32 or float64, each row a distribution; -inf is no probability. With

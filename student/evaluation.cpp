@@ -72,7 +72,7 @@ Agreement compare_with_teacher(const Transformer& student, const Transformer& te
                          q = logits[1].narrow(1, 0, ids);  // (n, ids)
         const double kl =
             divergence_part(Divergence::kForwardKl, 0, at::log_softmax(p, 1), at::log_softmax(q, 1))
-                .value;
+                .sum();
         const double same = (p.argmax(1) == q.argmax(1)).sum().item<double>();
         sums.add_(at::tensor({kl, same, static_cast<double>(labels.numel())}, at::kDouble));
       });

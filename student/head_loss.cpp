@@ -7,57 +7,100 @@
 #include "data/corpus.h"
 
 namespace temper {
+namespace {
+
+constexpr int64_t kLogitsBytes = int64_t{52} << 20;  // of a chunk, the teacher's included
+constexpr int64_t kHeadBytes = int64_t{8} << 20;     // of a part of the head's gradient
+
+// The first `rows` of a buffer that grows where it must: (rows, columns).
+at::Tensor rows_of(at::Tensor& buffer, int64_t rows, const at::Tensor& like, int64_t columns) {
+  if (!buffer.defined() || buffer.size(0) < rows || buffer.size(1) != columns ||
+      buffer.scalar_type() != like.scalar_type() || buffer.device() != like.device()) {
+    buffer = at::Tensor();  // free the old one first
+    buffer = at::empty({rows, columns}, like.options());
+  }
+  return buffer.narrow(0, 0, rows);
+}
+
+int64_t chosen_chunk(int64_t row_bytes) {
+  const int64_t rows = std::max<int64_t>(16, kLogitsBytes / row_bytes);
+  return rows < 64 ? rows : std::min<int64_t>(1024, rows / 32 * 32);  // whole tiles of a product
+}
+
+// gradient (n, V), h (n, C): head_gradient (V, C) += gradientᵀ·h, in parts that stay in the cache
+// where the product's type is not the gradient's.
+void add_head_gradient(const at::Tensor& gradient, const at::Tensor& h,
+                       const at::Tensor& head_gradient, at::Tensor& buffer) {
+  if (h.scalar_type() == head_gradient.scalar_type()) {
+    at::Tensor sum = head_gradient;
+    sum.addmm_(gradient.t(), h);
+    return;
+  }
+  const int64_t vocab = gradient.size(1), width = h.size(1);
+  const int64_t part = std::max<int64_t>(64, kHeadBytes / (width * h.element_size()) / 64 * 64);
+  for (int64_t begin = 0; begin < vocab; begin += part) {
+    const int64_t count = std::min(part, vocab - begin);
+    at::Tensor product = rows_of(buffer, std::min(part, vocab), h, width).narrow(0, 0, count);
+    at::mm_out(product, gradient.narrow(1, begin, count).t(), h);  // (count, C)
+    head_gradient.narrow(0, begin, count).add_(product);
+  }
+}
+
+}  // namespace
 
 LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
                    const at::Tensor& head_gradient, const at::Tensor& labels,
                    const SoftTargets& teacher, const LossConfig& config,
-                   at::Tensor& hidden_gradient, int64_t chunk_tokens,
-                   const std::function<void()>& between) {
+                   at::Tensor& hidden_gradient, const HeadLossOptions& options) {
   const at::NoGradGuard no_grad;
   const at::ScalarType compute = hidden.scalar_type();
-  // Softmaxes and sums need more than 16 bits; float64 stays as it is (for finite differences).
-  const at::ScalarType wide = compute == at::kDouble ? at::kDouble : at::kFloat;
   const int64_t vocab = head.size(0);
-  if (chunk_tokens == 0) chunk_tokens = std::max<int64_t>(16, (int64_t{4} << 20) / vocab);
+  const bool makes_teacher = teacher.defined() && teacher.kind == Payload::kHidden;
+  HeadLossWorkspace own;
+  HeadLossWorkspace& workspace = options.workspace != nullptr ? *options.workspace : own;
 
   const at::Tensor weight = head.detach().to(compute);                      // (V, C)
   const at::Tensor valid = (labels != kIgnoredLabel).nonzero().squeeze(1);  // (valid)
   const bool all_valid = valid.numel() == labels.numel();
   hidden_gradient = all_valid ? at::empty_like(hidden) : at::zeros_like(hidden);  // (N, C)
+  const int64_t row_bytes =
+      vocab * (hidden.element_size() + (makes_teacher ? teacher.values.element_size() : 0));
+  const int64_t chunk = options.chunk_tokens > 0
+                            ? options.chunk_tokens
+                            : std::min(chosen_chunk(row_bytes), valid.numel());
 
   const auto pulse = [&] {
-    if (between) between();
+    if (options.between) options.between();
   };
   LossSums sums;
-  for (int64_t begin = 0; begin < valid.numel(); begin += chunk_tokens) {
-    const int64_t n = std::min(chunk_tokens, valid.numel() - begin);
+  for (int64_t begin = 0; begin < valid.numel(); begin += chunk) {
+    const int64_t n = std::min(chunk, valid.numel() - begin);
     const at::Tensor rows = valid.narrow(0, begin, n);  // (n)
     const auto pick = [&](const at::Tensor& from) {
       return all_valid ? from.narrow(0, begin, n) : from.index_select(0, rows);
     };
     SoftTargets soft = all_valid ? teacher.narrow(begin, n) : teacher.select(rows);
-    if (soft.kind == Payload::kHidden && soft.defined()) {
-      soft = SoftTargets::of_logits(at::mm(soft.values, soft.head.t()));  // (n, V)
+    if (makes_teacher) {
+      at::Tensor made = rows_of(workspace.teacher, n, soft.values, vocab);  // (n, V)
+      at::mm_out(made, soft.values, soft.head.t());
+      soft = SoftTargets::of_logits(made);
       pulse();
     }
-    const at::Tensor h = pick(hidden);                   // (n, C)
-    at::Tensor logits = at::mm(h, weight.t()).to(wide);  // (n, V)
+    const at::Tensor h = pick(hidden);                             // (n, C)
+    at::Tensor logits = rows_of(workspace.logits, n, h, vocab);    // (n, V)
+    at::mm_out(logits, h, weight.t());
     pulse();
-    sums += distillation_loss_(logits, soft, pick(labels), config);
-    pulse();
-    const at::Tensor gradient = logits.to(compute);  // (n, V)
-    const at::Tensor dh = at::mm(gradient, weight);  // (n, C)
+    const at::Tensor weights = options.weights.defined() ? pick(options.weights) : at::Tensor();
+    sums += distillation_loss_(logits, soft, pick(labels), config, weights);
     pulse();
     if (all_valid) {
-      hidden_gradient.narrow(0, begin, n).copy_(dh);
+      at::Tensor place = hidden_gradient.narrow(0, begin, n);  // (n, C)
+      at::mm_out(place, logits, weight);
     } else {
-      hidden_gradient.index_copy_(0, rows, dh);
+      hidden_gradient.index_copy_(0, rows, at::mm(logits, weight));
     }
-    if (compute == head_gradient.scalar_type()) {
-      head_gradient.addmm_(gradient.t(), h);  // (V, C)
-    } else {
-      head_gradient.add_(at::mm(gradient.t(), h));  // (V, C)
-    }
+    pulse();
+    add_head_gradient(logits, h, head_gradient, workspace.head);
     pulse();
   }
   return sums;

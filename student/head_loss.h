@@ -1,6 +1,6 @@
 // Output head and loss at once, in chunks of tokens: hidden states in, loss and gradients out.
 // Neither the logits of a whole micro-batch nor their gradient exist at any time; the extra memory
-// is that of one chunk.
+// is that of one chunk, at most 64 MiB whatever N is.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,17 +11,29 @@
 
 namespace temper {
 
-/// hidden (N, C), the trunk's output in the compute dtype (no graph), head (V, C) master weights,
-/// head_gradient (V, C) of the master's dtype: the head's gradient is added to it. labels (N) int64
-/// with kIgnoredLabel where a token does not count. teacher: soft targets of the N tokens, or
-/// undefined.
-/// `chunk_tokens` rows are processed at a time; 0 chooses about 16 MiB of logits. Returns the sums
-/// over valid tokens; writes dL/dhidden (N, C), zero where ignored, to `hidden_gradient`.
-/// `between`, where given, is called after each matrix product, so that messages can progress.
+/// Buffers of a chunk, kept from call to call so that a steady state allocates none.
+struct HeadLossWorkspace {
+  at::Tensor logits;   // (n, V) of the compute dtype
+  at::Tensor teacher;  // (n, V) of the teacher's dtype, for the payload hidden
+  at::Tensor head;     // (v, C) of the compute dtype: a part of the head's gradient
+};
+
+struct HeadLossOptions {
+  int64_t chunk_tokens = 0;  ///< processed at a time; 0 chooses
+  at::Tensor weights = {};   // (N): factors of each token's loss (loss.h), or undefined
+  HeadLossWorkspace* workspace = nullptr;  /// null: buffers of this call alone
+  /// Called after each matrix product, so that messages can progress.
+  std::function<void()> between = {};
+};
+
+/// hidden (N, C), the trunk's output in the compute dtype (no graph), head (V, C) weights in the
+/// compute dtype or as masters (cast then, at the cost of a copy), head_gradient (V, C) float32 or
+/// float64: the head's gradient is added to it. labels (N) int64 with kIgnoredLabel where a token
+/// does not count. teacher: soft targets of the N tokens, or undefined. Returns the sums over valid
+/// tokens; writes dL/dhidden (N, C), zero where ignored, to `hidden_gradient`.
 LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
                    const at::Tensor& head_gradient, const at::Tensor& labels,
                    const SoftTargets& teacher, const LossConfig& config,
-                   at::Tensor& hidden_gradient, int64_t chunk_tokens = 0,
-                   const std::function<void()>& between = {});
+                   at::Tensor& hidden_gradient, const HeadLossOptions& options = {});
 
 }  // namespace temper

@@ -4,7 +4,12 @@
 #include <c10/util/Exception.h>
 
 #include <cmath>
-#include <limits>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+#include "student/loss_rows.h"
+#include "student/loss_tensors.h"
 
 namespace temper {
 
@@ -22,7 +27,10 @@ void LossConfig::add_options(po::options_description& options) {
       "divergence of the soft targets: forward-kl (any payload); reverse-kl, jsd or tvd (payloads "
       "full, hidden, and topk with its tail in a bucket)")(
       "loss.beta", po::value<double>(&beta)->default_value(beta)->value_name("B"),
-      "weight of the teacher in the mixture of loss.kind jsd, 0 (forward-kl) to 1 (reverse-kl)");
+      "weight of the teacher in the mixture of loss.kind jsd, 0 (forward-kl) to 1 (reverse-kl)")(
+      "loss.label-smoothing",
+      po::value<double>(&label_smoothing)->default_value(label_smoothing)->value_name("E"),
+      "share of the hard label that is spread over all ids, 0 to below 1");
 }
 
 void LossConfig::validate() const {
@@ -30,6 +38,8 @@ void LossConfig::validate() const {
                     "': give bucket or renormalise");
   divergence_from_name(kind);
   TORCH_CHECK_VALUE(beta >= 0 && beta <= 1, "--loss.beta is ", beta, ": give a number from 0 to 1");
+  TORCH_CHECK_VALUE(label_smoothing >= 0 && label_smoothing < 1, "--loss.label-smoothing is ",
+                    label_smoothing, ": give a number from 0 to below 1 (0.1 is usual)");
   TORCH_CHECK_VALUE(
       alpha >= 0 && alpha <= 1, "--loss.alpha is ", alpha,
       ": it weighs the soft targets against the hard labels; give a number from 0 to 1");
@@ -61,103 +71,99 @@ LossSums& LossSums::operator+=(const LossSums& other) {
 
 namespace {
 
-constexpr double kNone = -std::numeric_limits<double>::infinity();
-
-// The soft part of a block: Σ of the divergence, and its gradient by logits/T (N, V).
-using SoftPart = DivergencePart;
-
-// log_p (N, V): the student's, at T.
-SoftPart exact_part(const at::Tensor& log_p, const at::Tensor& teacher, const LossConfig& config) {
-  const at::Tensor log_q =
-      at::log_softmax(teacher.to(log_p.dtype()).div(config.temperature), 1);  // (N, V)
-  return divergence_part(divergence_from_name(config.kind), config.beta, log_p, log_q);
+std::optional<ValueDtype> value_dtype(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return ValueDtype::kFloat;
+    case at::kDouble:
+      return ValueDtype::kDouble;
+    case at::kBFloat16:
+      return ValueDtype::kBFloat16;
+    case at::kHalf:
+      return ValueDtype::kHalf;
+    default:
+      return std::nullopt;
+  }
 }
 
-// The K entries and the tail are K + 1 outcomes.
-SoftPart bucket_part(const at::Tensor& log_p, const SoftTargets& teacher,
-                     const LossConfig& config) {
-  const int64_t entries = teacher.ids.size(1);
-  const at::Tensor log_pk = log_p.gather(1, teacher.ids);                      // (N, K)
-  const at::Tensor rest = log_p.scatter(1, teacher.ids, kNone);                // (N, V)
-  const at::Tensor log_rest = at::logsumexp(rest, 1, /*keepdim=*/true);        // (N, 1)
-  const at::Tensor log_tail = teacher.scalars.to(log_p.dtype()).unsqueeze(1);  // (N, 1)
-  at::Tensor log_qk = teacher.values.to(log_p.dtype());                        // (N, K)
-  // Rounded on the wire, the K no longer add up to exactly what the tail leaves.
-  log_qk = log_qk - at::logsumexp(log_qk, 1, /*keepdim=*/true) + at::log1p(-log_tail.exp());
-  SoftPart part = divergence_part(divergence_from_name(config.kind), config.beta,
-                                  at::cat({log_pk, log_rest}, 1), at::cat({log_qk, log_tail}, 1));
-  const at::Tensor of_tail = part.gradient.narrow(1, entries, 1);  // (N, 1)
-  // Each id's share of the student's own tail; those of the K are written over.
-  at::Tensor gradient = (log_p - log_rest).exp_().mul_(of_tail);  // (N, V)
-  part.gradient = gradient.scatter_(1, teacher.ids, part.gradient.narrow(1, 0, entries));
-  return part;
-}
-
-SoftPart renormalised_part(const at::Tensor& log_p, const SoftTargets& teacher) {
-  const at::Tensor log_pk = log_p.gather(1, teacher.ids);                          // (N, K)
-  const at::Tensor log_qk = at::log_softmax(teacher.values.to(log_p.dtype()), 1);  // (N, K)
-  const at::Tensor qk = log_qk.exp();                                              // (N, K)
-  const at::Tensor kl = at::where(qk > 0, qk * (log_qk - log_pk), 0.0);            // (N, K)
-  return {kl.sum(at::kDouble).item<double>(), log_p.exp().scatter_add_(1, teacher.ids, -qk)};
-}
-
-SoftPart sample_part(const at::Tensor& log_p, const SoftTargets& teacher) {
-  const double weight = 1.0 / static_cast<double>(teacher.ids.size(1));
-  const double cross_entropy =
-      -weight * log_p.gather(1, teacher.ids).sum(at::kDouble).item<double>();
-  const double entropy = teacher.scalars.sum(at::kDouble).item<double>();
-  at::Tensor difference = log_p.exp();  // (N, V)
-  difference.scatter_add_(1, teacher.ids, at::full_like(teacher.ids, -weight, log_p.options()));
-  return {cross_entropy - entropy, difference};
-}
-
-SoftPart soft_part(const at::Tensor& log_p, const SoftTargets& teacher, const LossConfig& config) {
+SoftRows soft_rows(const SoftTargets& teacher, const LossConfig& config) {
   switch (teacher.kind) {
     case Payload::kFull:
-      return exact_part(log_p, teacher.values, config);
+      return SoftRows::kDense;
     case Payload::kTopk:
-      return config.tail == "bucket" ? bucket_part(log_p, teacher, config)
-                                     : renormalised_part(log_p, teacher);
+      return config.tail == "bucket" ? SoftRows::kBucket : SoftRows::kRenormalised;
     case Payload::kSample:
-      return sample_part(log_p, teacher);
+      return SoftRows::kDraws;
     case Payload::kHidden:
       break;
   }
   TORCH_INTERNAL_ASSERT(false, "hidden states are no soft targets without the teacher's head");
 }
 
+double sum_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0);
+}
+
 }  // namespace
 
 LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
-                            const at::Tensor& labels, const LossConfig& config) {
+                            const at::Tensor& labels, const LossConfig& config,
+                            const at::Tensor& weights) {
   TORCH_INTERNAL_ASSERT(logits.dim() == 2 && labels.dim() == 1 && labels.size(0) == logits.size(0));
-  LossSums sums;
-  sums.tokens = logits.size(0);
-  const at::Tensor index = labels.unsqueeze(1);  // (N, 1)
-  const double T = config.temperature;
-  const double soft = teacher.defined() ? config.alpha : 0.0;
-  const double hard = 1.0 - soft;
-  const double factor = temperature_factor(divergence_from_name(config.kind), T);
+  if (!logits.is_cpu()) return tensor_loss_(logits, teacher, labels, config, weights);
+  TORCH_CHECK(logits.is_contiguous() && value_dtype(logits.scalar_type()),
+              "the loss needs contiguous logits of a floating type, not ", logits.toString());
 
-  at::Tensor soft_gradient;
+  LossRows block;
+  block.rows = logits.size(0);
+  block.vocab = logits.size(1);
+  block.logits = logits.data_ptr();
+  block.dtype = *value_dtype(logits.scalar_type());
+  const at::Tensor ids_of_labels = labels.contiguous();  // (N)
+  block.labels = ids_of_labels.const_data_ptr<int64_t>();
+  at::Tensor of_token;  // (N)
+  if (weights.defined()) {
+    of_token = weights.to(at::kDouble).contiguous();
+    block.weights = of_token.const_data_ptr<double>();
+  }
+
+  const Divergence divergence = divergence_from_name(config.kind);
+  const double soft = teacher.defined() ? config.alpha : 0.0;
+  block.divergence = divergence;
+  block.beta = config.beta;
+  block.temperature = config.temperature;
+  block.soft_weight = soft * temperature_factor(divergence, config.temperature);
+  block.hard_weight = 1.0 - soft;
+  block.smoothing = config.label_smoothing;
+  at::Tensor dense, ids, log_q, scalars;
   if (soft > 0) {
-    const SoftPart part = soft_part(at::log_softmax(logits / T, 1), teacher, config);
-    sums.kl = part.value;
-    soft_gradient = at::mul(part.gradient, soft * factor / T);  // (N, V)
+    block.soft = soft_rows(teacher, config);
+    if (block.soft == SoftRows::kDense) {
+      dense = teacher.values.contiguous();  // (N, V)
+      TORCH_CHECK(value_dtype(dense.scalar_type()) && dense.sizes() == logits.sizes(),
+                  "teacher's logits ", dense.sizes(), " for a student's ", logits.sizes());
+      block.teacher = dense.const_data_ptr();
+      block.teacher_dtype = *value_dtype(dense.scalar_type());
+    } else {
+      ids = teacher.ids.contiguous();  // (N, K)
+      block.ids = ids.const_data_ptr<int64_t>();
+      block.entries = ids.size(1);
+      if (block.soft != SoftRows::kDraws) {
+        log_q = teacher.values.to(at::kDouble).contiguous();  // (N, K)
+        block.log_q = log_q.const_data_ptr<double>();
+      }
+      scalars = teacher.scalars.to(at::kDouble).contiguous();  // (N)
+      block.scalars = scalars.const_data_ptr<double>();
+    }
   }
-  // The hard part is computed even where it has no weight: its value is reported.
-  const at::Tensor log_p1 = at::log_softmax(logits, 1);  // (N, V)
-  sums.ce = -log_p1.gather(1, index).sum(at::kDouble).item<double>();
-  if (hard > 0) {
-    at::exp_out(logits, log_p1);
-    logits.scatter_add_(1, index, at::full_like(index, -1, logits.options()));
-    if (hard != 1.0) logits.mul_(hard);
-    if (soft > 0) logits.add_(soft_gradient);
-  } else {
-    logits.copy_(soft_gradient);
-  }
-  sums.loss = soft * factor * sums.kl + hard * sums.ce;
-  return sums;
+
+  const auto count = static_cast<size_t>(block.rows);
+  std::vector<double> divergences(count), cross_entropies(count), losses(count);
+  block.divergences = divergences.data();
+  block.cross_entropies = cross_entropies.data();
+  block.losses = losses.data();
+  compute_loss_rows(block);
+  return {sum_of(losses), sum_of(divergences), sum_of(cross_entropies), block.rows};
 }
 
 }  // namespace temper

@@ -22,6 +22,7 @@ struct LossConfig {
   std::string tail = "bucket";
   std::string kind = "forward-kl";  ///< of the soft part: a Divergence
   double beta = 0.5;                ///< of kind jsd: weight of the teacher in the mixture
+  double label_smoothing = 0;       ///< ε of the hard labels, 0 to below 1
 
   /// Declares `loss.*`.
   void add_options(boost::program_options::options_description& options);
@@ -69,10 +70,17 @@ struct LossSums {
 ///                       al. 2025, arXiv 2503.16870), so the gradient's is exact; KL is estimated
 ///                       as −mean log p(draw) − H(q) and can be negative
 ///
-/// logits (N, V) float32 or float64: overwritten with dL/dlogits. teacher: soft targets of the N
-/// tokens (full, topk or sample), or undefined: then the loss is the cross-entropy alone, whatever
-/// alpha is. labels (N) int64, all valid.
+/// With label smoothing ε (Szegedy et al. 2016, arXiv 1512.00567) the hard label is (1 − ε)·onehot
+/// + ε/V in L and its gradient; `ce` of the sums stays that of the label itself.
+///
+/// logits (N, V) float32, float64, bfloat16 or float16 (computed in float; the fast exponential's
+/// relative error is 2e-6): overwritten with dL/dlogits. teacher: soft targets of the N tokens (full,
+/// topk or sample), or undefined: then the loss is the cross-entropy alone, whatever alpha is. labels
+/// (N) int64 in [0, V). weights (N), or undefined: factors of each token's share of L and its
+/// gradient; kl and ce are not weighed. A row with a NaN, an infinity that is not −∞, or nothing but
+/// −∞ gives NaN.
 LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
-                            const at::Tensor& labels, const LossConfig& config);
+                            const at::Tensor& labels, const LossConfig& config,
+                            const at::Tensor& weights = {});
 
 }  // namespace temper

@@ -71,8 +71,11 @@ StepResult TrainingStep::run(int64_t step) {
               .to(device);
     }
     at::Tensor hidden_gradient;  // (N, C)
+    HeadLossOptions options;
+    options.workspace = &head_workspace_;
+    options.between = progress;
     sums += head_loss(hidden.detach(), model_.head(), model_.head_gradient(), labels, teacher,
-                      loss_, hidden_gradient, /*chunk_tokens=*/0, progress);
+                      loss_, hidden_gradient, options);
     hidden.backward(hidden_gradient);
   }
 

@@ -16,6 +16,7 @@
 #include "comm/soft_targets.h"
 #include "data/corpus.h"
 #include "model/transformer.h"
+#include "student/head_loss.h"
 #include "student/loss.h"
 #include "student/optimizer.h"
 #include "student/train_config.h"
@@ -73,6 +74,7 @@ class TrainingStep {
   SoftTargetSource* source_;
   Optimizer optimizer_;
   std::unique_ptr<GradientReducer> reducer_;
+  HeadLossWorkspace head_workspace_;
 };
 
 }  // namespace temper

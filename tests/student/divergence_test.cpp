@@ -82,7 +82,7 @@ Distributions distributions() {
 }
 
 double value(Divergence divergence, double beta, const Distributions& of) {
-  return divergence_part(divergence, beta, of.log_p, of.log_q).value;
+  return divergence_part(divergence, beta, of.log_p, of.log_q).sum();
 }
 
 TEST(DivergenceTest, ValuesEqualPyTorchsKlDiv) {

@@ -32,7 +32,7 @@ TEST(HeadLossTest, EqualsAutogradForEveryChunkSize) {
       at::Tensor hidden_gradient;
       const LossSums sums =
           head_loss(hidden, head, head_gradient, labels, SoftTargets::of_logits(teacher), config,
-                    hidden_gradient, chunk);
+                    hidden_gradient, {.chunk_tokens = chunk});
       EXPECT_EQ(sums.tokens, ignore ? 33 : 37);
       EXPECT_NEAR(sums.kl, kl.item<double>(), 1e-9);
       EXPECT_NEAR(sums.ce, ce.item<double>(), 1e-9);

@@ -1,0 +1,602 @@
+// Note [Walks over a row]
+// ~~~~~~~~~~~~~~~~~~~~~~~
+// A row of 50,000 logits in bfloat16 has 100 KB, its copy in float 200 KB: both stay in a core's
+// second-level cache, so only the first walk and the last one touch memory.
+//   1. copy to float, find the largest (student and teacher);
+//   2. exponentials and their sums at both temperatures, and for forward-kl the value;
+//   3. the gradient; for other divergences first their terms, since these need the sums of 2;
+//   4. round to the logits' type, where they came from.
+// Where T is whole, exp(z) is a power of exp(z/T): one exponential serves both softmaxes.
+//
+// What stands for an id of no probability is a number whose exponential is 0, never an infinity:
+// differences stay finite.
+#include <ATen/cpu/vec/vec.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "student/kernels/loss_rows_kernel.h"
+
+#if defined(CPU_CAPABILITY_AVX512)
+#define TEMPER_LOSS_ROWS_KERNEL loss_rows_kernel_avx512
+#elif defined(CPU_CAPABILITY_AVX2)
+#define TEMPER_LOSS_ROWS_KERNEL loss_rows_kernel_avx2
+#else
+#define TEMPER_LOSS_ROWS_KERNEL loss_rows_kernel_default
+#endif
+
+namespace temper {
+namespace {
+
+template <typename T>
+using Vec = at::vec::Vectorized<T>;
+
+// Sums are kept in float over so many elements, then in double.
+constexpr int64_t kSumBlock = 1024;
+
+auto widened(const Vec<c10::BFloat16>& x) { return at::vec::convert_bfloat16_float(x); }
+auto widened(const Vec<c10::Half>& x) { return at::vec::convert_half_float(x); }
+template <typename To>
+Vec<To> narrowed(const Vec<float>& first, const Vec<float>& second) {
+  if constexpr (std::is_same_v<To, c10::BFloat16>)
+    return at::vec::convert_float_bfloat16(first, second);
+  else
+    return at::vec::convert_float_half(first, second);
+}
+
+Vec<float> exp_of(const Vec<float>& x) { return x.exp_u20(); }
+Vec<double> exp_of(const Vec<double>& x) { return x.exp(); }
+
+template <typename T>
+Vec<T> where_positive(const Vec<T>& condition, const Vec<T>& value) {
+  return Vec<T>::blendv(Vec<T>(0), value, condition > Vec<T>(0));
+}
+double where_positive(double condition, double value) { return condition > 0 ? value : 0.0; }
+
+template <typename T>
+Vec<T> log_of(const Vec<T>& x) {
+  return x.log();
+}
+double log_of(double x) { return std::log(x); }
+template <typename T>
+Vec<T> at_least(const Vec<T>& x, double least) {
+  return at::vec::clamp_min(x, Vec<T>(static_cast<T>(least)));
+}
+double at_least(double x, double least) { return std::max(x, least); }
+template <typename T>
+Vec<T> sign_of(const Vec<T>& x) {
+  return where_positive(x, Vec<T>(1)) - where_positive(x.neg(), Vec<T>(1));
+}
+double sign_of(double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; }
+template <typename T>
+Vec<T> magnitude(const Vec<T>& x) {
+  return x.abs();
+}
+double magnitude(double x) { return std::abs(x); }
+
+/// An outcome's share of a divergence, and p·dD/dp, of which the gradient is made:
+/// dD/d(logit/T) = p·g − p·Σ(p·g).
+template <typename V>
+struct Terms {
+  V value, pg;
+};
+
+struct ForwardKl {
+  template <typename V>
+  Terms<V> operator()(const V& log_p, const V& log_q, const V&, const V& q) const {
+    return {where_positive(q, q * (log_q - log_p)), V(0) - q};
+  }
+};
+
+struct ReverseKl {
+  template <typename V>
+  Terms<V> operator()(const V& log_p, const V& log_q, const V& p, const V&) const {
+    const V terms = where_positive(p, p * (log_p - at_least(log_q, kLeastLogProbability)));
+    return {terms, terms};
+  }
+};
+
+struct JensenShannon {
+  double beta;
+  template <typename V>
+  Terms<V> operator()(const V& log_p, const V& log_q, const V& p, const V& q) const {
+    const V of_p(1 - beta), of_q(beta);
+    const V log_m = log_of(of_q * q + of_p * p);
+    const V pg = where_positive(p, of_p * p * (log_p - log_m));
+    return {where_positive(q, of_q * q * (log_q - log_m)) + pg, pg};
+  }
+};
+
+struct TotalVariation {
+  template <typename V>
+  Terms<V> operator()(const V&, const V&, const V& p, const V& q) const {
+    const V difference = p - q;
+    return {V(0.5) * magnitude(difference), V(0.5) * p * sign_of(difference)};
+  }
+};
+
+/// Calls `use` with the divergence's terms. β = 0 and 1 are the limits.
+template <typename Use>
+auto with_terms(Divergence divergence, double beta, const Use& use) {
+  if (divergence == Divergence::kJensenShannon && beta > 0 && beta < 1)
+    return use(JensenShannon{beta});
+  if (divergence == Divergence::kTotalVariation) return use(TotalVariation{});
+  const bool reverse = divergence == Divergence::kReverseKl ||
+                       (divergence == Divergence::kJensenShannon && beta == 1);
+  return reverse ? use(ReverseKl{}) : use(ForwardKl{});
+}
+
+/// eᴾ; P = 0: unknown, take the exponential.
+template <int P, typename T>
+Vec<T> power(const Vec<T>& e) {
+  if constexpr (P == 1) return e;
+  const Vec<T> square = e * e;
+  if constexpr (P == 2) return square;
+  if constexpr (P == 3) return square * e;
+  if constexpr (P == 4) return square * square;
+  const Vec<T> fourth = square * square;
+  return fourth * fourth;
+}
+
+/// Calls `use` with T as a constant where one exponential serves both temperatures, else with 0.
+template <typename Use>
+void with_power(double temperature, const Use& use) {
+  if (temperature == 1) return use(std::integral_constant<int, 1>());
+  if (temperature == 2) return use(std::integral_constant<int, 2>());
+  if (temperature == 3) return use(std::integral_constant<int, 3>());
+  if (temperature == 4) return use(std::integral_constant<int, 4>());
+  if (temperature == 8) return use(std::integral_constant<int, 8>());
+  use(std::integral_constant<int, 0>());
+}
+
+/// Sums over a row, in float within a block and in double over the blocks.
+template <typename T, int Count>
+class BlockSums {
+ public:
+  void add(int which, const Vec<T>& value) { partial_[which] = partial_[which] + value; }
+  void end_block() {
+    for (int i = 0; i < Count; ++i) {
+      T lanes[Vec<T>::size()];
+      partial_[i].store(lanes);
+      for (const T lane : lanes) totals_[i] += static_cast<double>(lane);
+      partial_[i] = Vec<T>(0);
+    }
+  }
+  double operator[](int which) const { return totals_[which]; }
+
+ private:
+  Vec<T> partial_[Count] = {};
+  double totals_[Count] = {};
+};
+
+/// step(i) for each vector of a row's copy, and end_block() of the sums in between.
+template <typename T, typename Sums, typename Step>
+void walk(int64_t padded, Sums& sums, const Step& step) {
+  for (int64_t begin = 0; begin < padded; begin += kSumBlock) {
+    const int64_t end = std::min(padded, begin + kSumBlock);
+    for (int64_t i = begin; i < end; i += Vec<T>::size()) step(i);
+    sums.end_block();
+  }
+}
+template <typename T, typename Step>
+void walk(int64_t padded, const Step& step) {
+  for (int64_t i = 0; i < padded; i += Vec<T>::size()) step(i);
+}
+
+template <typename T>
+T largest_of(const T* row, int64_t padded) {
+  Vec<T> most(row[0]);
+  walk<T>(padded, [&](int64_t i) { most = at::vec::maximum(most, Vec<T>::loadu(row + i)); });
+  T lanes[Vec<T>::size()];
+  most.store(lanes);
+  T result = lanes[0];
+  for (const T lane : lanes) result = lane > result || std::isnan(lane) ? lane : result;
+  return result;
+}
+
+/// Copies n elements and fills up with no probability; returns the largest, NaN if there is one.
+template <typename T, typename From>
+T load_as(const From* from, int64_t n, T* to, int64_t padded) {
+  constexpr T kNothing = std::numeric_limits<T>::lowest() / 8;
+  int64_t i = 0;
+  Vec<T> most(kNothing);
+  if constexpr (std::is_same_v<T, float> && sizeof(From) == 2) {
+    Vec<T> more(kNothing);
+    for (; i + Vec<From>::size() <= n; i += Vec<From>::size()) {
+      const auto [first, second] = widened(Vec<From>::loadu(from + i));
+      most = at::vec::maximum(most, first);
+      more = at::vec::maximum(more, second);
+      first.store(to + i);
+      second.store(to + i + Vec<T>::size());
+    }
+    most = at::vec::maximum(most, more);
+  } else if constexpr (std::is_same_v<T, From>) {
+    for (; i + Vec<T>::size() <= n; i += Vec<T>::size()) {
+      const Vec<T> value = Vec<T>::loadu(from + i);
+      most = at::vec::maximum(most, value);
+      value.store(to + i);
+    }
+  }
+  T lanes[Vec<T>::size()];
+  most.store(lanes);
+  T result = kNothing;
+  const auto take = [&](T value) {
+    if (value > result || std::isnan(value)) result = value;
+  };
+  for (const T lane : lanes) take(lane);
+  for (; i < n; ++i) take(to[i] = static_cast<T>(from[i]));
+  for (; i < padded; ++i) to[i] = kNothing;
+  return result;
+}
+
+template <typename T>
+T load_row(const void* from, ValueDtype dtype, int64_t row, int64_t n, T* to, int64_t padded) {
+  const int64_t begin = row * n;
+  switch (dtype) {
+    case ValueDtype::kFloat:
+      return load_as(static_cast<const float*>(from) + begin, n, to, padded);
+    case ValueDtype::kDouble:
+      return load_as(static_cast<const double*>(from) + begin, n, to, padded);
+    case ValueDtype::kBFloat16:
+      return load_as(static_cast<const c10::BFloat16*>(from) + begin, n, to, padded);
+    case ValueDtype::kHalf:
+      return load_as(static_cast<const c10::Half*>(from) + begin, n, to, padded);
+  }
+  return std::numeric_limits<T>::quiet_NaN();
+}
+
+template <typename T, typename To>
+void store_as(const T* from, int64_t n, To* to) {
+  int64_t i = 0;
+  if constexpr (std::is_same_v<T, float> && sizeof(To) == 2) {
+    for (; i + Vec<To>::size() <= n; i += Vec<To>::size()) {
+      narrowed<To>(Vec<T>::loadu(from + i), Vec<T>::loadu(from + i + Vec<T>::size())).store(to + i);
+    }
+  }
+  for (; i < n; ++i) to[i] = static_cast<To>(from[i]);
+}
+
+template <typename T>
+void store_row(const T* from, int64_t n, ValueDtype dtype, int64_t row, void* to) {
+  const int64_t begin = row * n;
+  switch (dtype) {
+    case ValueDtype::kFloat:
+      return store_as(from, n, static_cast<float*>(to) + begin);
+    case ValueDtype::kDouble:
+      return store_as(from, n, static_cast<double*>(to) + begin);
+    case ValueDtype::kBFloat16:
+      return store_as(from, n, static_cast<c10::BFloat16*>(to) + begin);
+    case ValueDtype::kHalf:
+      return store_as(from, n, static_cast<c10::Half*>(to) + begin);
+  }
+}
+
+template <typename T>
+class RowLoss {
+ public:
+  RowLoss(const LossRows& block, void* scratch)
+      : block_(block),
+        n_(block.vocab),
+        padded_(padded_vocab(block.vocab)),
+        s_(static_cast<T*>(scratch)),
+        t_(s_ + padded_),
+        u_(t_ + padded_) {}
+
+  void operator()(int64_t row);
+
+ private:
+  /// The parts of a row, with the token's weight in the coefficients.
+  struct Scales {
+    double soft;  ///< of the divergence's gradient by logits/T
+    double hard;  ///< of the cross-entropy's
+    double flat;  ///< what smoothing takes from every id
+  };
+
+  void hard_labels(const Scales& scales);
+  template <int P>
+  void dense_forward(const Scales& scales);
+  template <int P, typename D>
+  void dense_terms(const Scales& scales, const D& terms);
+  template <int P>
+  void sparse(int64_t row, const Scales& scales);
+  void bucket(int64_t row, const Scales& scales, double of_ids);
+  void entries_and_dense(int64_t row, const Scales& scales);
+
+  /// exp(x) at T = 1 of x = (z − max)/T, from its exponential at T.
+  template <int P>
+  Vec<T> at_one(const Vec<T>& x, const Vec<T>& e) const {
+    if constexpr (P == 0) return exp_of(x * Vec<T>(static_cast<T>(block_.temperature)));
+    return power<P>(e);
+  }
+  static Vec<T> load(const T* from, int64_t i) { return Vec<T>::loadu(from + i); }
+  static Vec<T> constant(double value) { return Vec<T>(static_cast<T>(value)); }
+
+  const LossRows& block_;
+  int64_t n_, padded_;
+  T *s_, *t_, *u_;  // copies of the row; the gradient ends in t_
+  T most_ = 0, teacher_most_ = 0;
+  double divergence_ = 0;      // of the row
+  double z_ = 0, z_one_ = 0;   // Σ exp((z − max)/T), Σ exp(z − max)
+  std::vector<double> x_, log_p_, log_q_, g_;  // of sparse entries
+};
+
+// Without soft targets: s_ becomes exp(z − max).
+template <typename T>
+void RowLoss<T>::hard_labels(const Scales& scales) {
+  BlockSums<T, 1> sums;
+  walk<T>(padded_, sums, [&](int64_t i) {
+    const Vec<T> e = exp_of(load(s_, i) - Vec<T>(most_));
+    sums.add(0, e);
+    e.store(s_ + i);
+  });
+  z_one_ = sums[0];
+  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  walk<T>(padded_, [&](int64_t i) { (load(s_, i) * hard - flat).store(t_ + i); });
+}
+
+// Forward KL with the teacher's logits in t_: s_ and t_ become exponentials.
+template <typename T>
+template <int P>
+void RowLoss<T>::dense_forward(const Scales& scales) {
+  const Vec<T> inverse = constant(1 / block_.temperature);
+  BlockSums<T, 4> sums;
+  walk<T>(padded_, sums, [&](int64_t i) {
+    const Vec<T> x = (load(s_, i) - Vec<T>(most_)) * inverse;
+    const Vec<T> y = (load(t_, i) - Vec<T>(teacher_most_)) * inverse;
+    const Vec<T> e = exp_of(x), f = exp_of(y);
+    const Vec<T> one = at_one<P>(x, e);
+    sums.add(0, e);
+    sums.add(1, f);
+    sums.add(2, one);
+    sums.add(3, where_positive(f, f * (y - x)));
+    e.store(s_ + i);
+    f.store(t_ + i);
+    if constexpr (P == 0) one.store(u_ + i);
+  });
+  z_ = sums[0];
+  z_one_ = sums[2];
+  divergence_ = sums[3] / sums[1] - std::log(sums[1]) + std::log(z_);
+  const Vec<T> of_p = constant(scales.soft / z_), of_q = constant(scales.soft / sums[1]);
+  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  walk<T>(padded_, [&](int64_t i) {
+    const Vec<T> e = load(s_, i);
+    Vec<T> one;
+    if constexpr (P == 0) {
+      one = load(u_, i);
+    } else {
+      one = power<P>(e);
+    }
+    (e * of_p - load(t_, i) * of_q + (one * hard - flat)).store(t_ + i);
+  });
+}
+
+// Any divergence with the teacher's logits in t_: s_ becomes p, t_ first p·g, u_ exp(z − max).
+template <typename T>
+template <int P, typename D>
+void RowLoss<T>::dense_terms(const Scales& scales, const D& terms) {
+  const Vec<T> inverse = constant(1 / block_.temperature);
+  BlockSums<T, 3> sums;
+  walk<T>(padded_, sums, [&](int64_t i) {
+    const Vec<T> x = (load(s_, i) - Vec<T>(most_)) * inverse;
+    const Vec<T> y = (load(t_, i) - Vec<T>(teacher_most_)) * inverse;
+    const Vec<T> e = exp_of(x);
+    const Vec<T> one = at_one<P>(x, e);
+    sums.add(0, e);
+    sums.add(1, exp_of(y));
+    sums.add(2, one);
+    x.store(s_ + i);
+    y.store(t_ + i);
+    one.store(u_ + i);
+  });
+  z_ = sums[0];
+  z_one_ = sums[2];
+  const Vec<T> log_z = constant(std::log(z_)), log_zq = constant(std::log(sums[1]));
+  BlockSums<T, 2> parts;
+  walk<T>(padded_, parts, [&](int64_t i) {
+    const Vec<T> log_p = load(s_, i) - log_z, log_q = load(t_, i) - log_zq;
+    const Vec<T> p = exp_of(log_p);
+    const Terms<Vec<T>> of = terms(log_p, log_q, p, exp_of(log_q));
+    parts.add(0, of.value);
+    parts.add(1, of.pg);
+    p.store(s_ + i);
+    of.pg.store(t_ + i);
+  });
+  divergence_ = parts[0];
+  const Vec<T> soft = constant(scales.soft), mean = constant(scales.soft * parts[1]);
+  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  walk<T>(padded_, [&](int64_t i) {
+    (load(t_, i) * soft - load(s_, i) * mean + (load(u_, i) * hard - flat)).store(t_ + i);
+  });
+}
+
+// The dense part of a sparse row: s_ becomes exp((z − max)/T), u_ exp(z − max).
+template <typename T>
+template <int P>
+void RowLoss<T>::sparse(int64_t row, const Scales& scales) {
+  const int64_t* ids = block_.ids + row * block_.entries;
+  const bool apart = block_.soft == SoftRows::kBucket;
+  x_.resize(static_cast<size_t>(block_.entries));
+  double of_ids = 0, of_ids_one = 0;
+  for (int64_t k = 0; k < block_.entries; ++k) {
+    const double z = static_cast<double>(s_[ids[k]]) - static_cast<double>(most_);
+    x_[static_cast<size_t>(k)] = z / block_.temperature;
+    of_ids += std::exp(z / block_.temperature);
+    of_ids_one += std::exp(z);
+  }
+  if (apart) {  // what is left of the sums is the tail itself, not a difference
+    for (int64_t k = 0; k < block_.entries; ++k)
+      s_[ids[k]] = std::numeric_limits<T>::lowest() / 8;
+  }
+  const Vec<T> inverse = constant(1 / block_.temperature);
+  BlockSums<T, 2> sums;
+  walk<T>(padded_, sums, [&](int64_t i) {
+    const Vec<T> x = (load(s_, i) - Vec<T>(most_)) * inverse;
+    const Vec<T> e = exp_of(x);
+    const Vec<T> one = at_one<P>(x, e);
+    sums.add(0, e);
+    sums.add(1, one);
+    e.store(s_ + i);
+    one.store(u_ + i);
+  });
+  z_ = sums[0] + (apart ? of_ids : 0.0);
+  z_one_ = sums[1] + (apart ? of_ids_one : 0.0);
+  if (apart) {
+    bucket(row, scales, sums[0]);
+  } else {
+    entries_and_dense(row, scales);
+  }
+}
+
+// K ids and their complement are K + 1 outcomes. `rest`: Σ of s_, which lacks the K.
+template <typename T>
+void RowLoss<T>::bucket(int64_t row, const Scales& scales, double rest) {
+  const auto entries = static_cast<size_t>(block_.entries);
+  const int64_t* ids = block_.ids + row * block_.entries;
+  const double* given = block_.log_q + row * block_.entries;
+  const double log_tail = block_.scalars[row];
+  log_p_.assign(entries + 1, 0);
+  log_q_.assign(entries + 1, log_tail);
+  g_.assign(entries + 1, 0);
+  double most = -HUGE_VAL, sum = 0;
+  for (size_t k = 0; k < entries; ++k) most = std::max(most, given[k]);
+  for (size_t k = 0; k < entries; ++k) sum += std::exp(given[k] - most);
+  // Rounded on the wire, the K no longer add up to exactly what the tail leaves.
+  const double shift = std::log1p(-std::exp(log_tail)) - most - std::log(sum);
+  for (size_t k = 0; k < entries; ++k) {
+    log_p_[k] = x_[k] - std::log(z_);
+    log_q_[k] = given[k] + shift;
+  }
+  log_p_[entries] = std::log(rest / z_);
+  with_terms(block_.divergence, block_.beta, [&](const auto& terms) {
+    double mean = 0;
+    divergence_ = 0;
+    for (size_t k = 0; k <= entries; ++k) {
+      const Terms<double> of =
+          terms(log_p_[k], log_q_[k], std::exp(log_p_[k]), std::exp(log_q_[k]));
+      divergence_ += of.value;
+      g_[k] = of.pg;
+      mean += of.pg;
+    }
+    for (size_t k = 0; k <= entries; ++k) g_[k] -= std::exp(log_p_[k]) * mean;
+  });
+  // Each id's share of the student's own tail; those of the K are written over.
+  const Vec<T> soft = constant(rest > 0 ? scales.soft * g_[entries] / rest : 0.0);
+  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  walk<T>(padded_, [&](int64_t i) {
+    (load(s_, i) * soft + (load(u_, i) * hard - flat)).store(t_ + i);
+  });
+  for (size_t k = 0; k < entries; ++k) {
+    const double one = std::exp(x_[k] * block_.temperature) / z_one_;
+    t_[ids[k]] = static_cast<T>(scales.soft * g_[k] + scales.hard * one - scales.flat);
+  }
+}
+
+// Soft targets on the entries alone, against the student's whole softmax.
+template <typename T>
+void RowLoss<T>::entries_and_dense(int64_t row, const Scales& scales) {
+  const auto entries = static_cast<size_t>(block_.entries);
+  const int64_t* ids = block_.ids + row * block_.entries;
+  const Vec<T> soft = constant(scales.soft / z_);
+  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  walk<T>(padded_, [&](int64_t i) {
+    (load(s_, i) * soft + (load(u_, i) * hard - flat)).store(t_ + i);
+  });
+  if (block_.soft == SoftRows::kDraws) {
+    const double share = 1.0 / static_cast<double>(entries);
+    divergence_ = -block_.scalars[row];
+    for (size_t k = 0; k < entries; ++k) {
+      divergence_ -= share * (x_[k] - std::log(z_));
+      t_[ids[k]] -= static_cast<T>(scales.soft * share);
+    }
+    return;
+  }
+  const double* given = block_.log_q + row * block_.entries;
+  double most = -HUGE_VAL, sum = 0;
+  for (size_t k = 0; k < entries; ++k) most = std::max(most, given[k]);
+  for (size_t k = 0; k < entries; ++k) sum += std::exp(given[k] - most);
+  divergence_ = 0;
+  for (size_t k = 0; k < entries; ++k) {
+    const double log_q = given[k] - most - std::log(sum);
+    const double q = std::exp(log_q);
+    divergence_ += where_positive(q, q * (log_q - (x_[k] - std::log(z_))));
+    t_[ids[k]] -= static_cast<T>(scales.soft * q);
+  }
+}
+
+template <typename T>
+void RowLoss<T>::operator()(int64_t row) {
+  const double weight = block_.weights != nullptr ? block_.weights[row] : 1.0;
+  const auto label = block_.labels[row];
+  const Scales scales = {weight * block_.soft_weight / block_.temperature,
+                         weight * block_.hard_weight,
+                         weight * block_.hard_weight * block_.smoothing / static_cast<double>(n_)};
+  most_ = load_row<T>(block_.logits, block_.dtype, row, n_, s_, padded_);
+  teacher_most_ = 0;
+  if (block_.soft == SoftRows::kDense)
+    teacher_most_ = load_row<T>(block_.teacher, block_.teacher_dtype, row, n_, t_, padded_);
+  divergence_ = 0;
+  const double label_logit = static_cast<double>(s_[label]) - static_cast<double>(most_);
+  double mean_logit = 0;
+  if (block_.smoothing > 0) {
+    for (int64_t i = 0; i < n_; ++i)
+      mean_logit += static_cast<double>(s_[i]) - static_cast<double>(most_);
+    mean_logit /= static_cast<double>(n_);
+  }
+  // The fast exponential would make numbers of what is none.
+  if (!std::isfinite(most_) || !std::isfinite(teacher_most_) ||
+      most_ <= std::numeric_limits<T>::lowest() / 8 ||
+      (block_.soft == SoftRows::kDense && teacher_most_ <= std::numeric_limits<T>::lowest() / 8)) {
+    std::fill(t_, t_ + n_, std::numeric_limits<T>::quiet_NaN());
+    store_row(t_, n_, block_.dtype, row, block_.logits);
+    block_.divergences[row] = block_.cross_entropies[row] = block_.losses[row] =
+        std::numeric_limits<double>::quiet_NaN();
+    return;
+  }
+  if (block_.soft == SoftRows::kNone) {
+    hard_labels(scales);
+  } else {
+    with_power(block_.temperature, [&](auto power) {
+      constexpr int kPower = decltype(power)::value;
+      if (block_.soft != SoftRows::kDense) return sparse<kPower>(row, scales);
+      with_terms(block_.divergence, block_.beta, [&](const auto& terms) {
+        if constexpr (std::is_same_v<std::decay_t<decltype(terms)>, ForwardKl>) {
+          dense_forward<kPower>(scales);
+        } else {
+          dense_terms<kPower>(scales, terms);
+        }
+      });
+    });
+  }
+  t_[label] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
+  store_row(t_, n_, block_.dtype, row, block_.logits);
+
+  const double log_z = std::log(z_one_);
+  const double cross_entropy = log_z - label_logit;
+  const double smoothed =
+      (1 - block_.smoothing) * cross_entropy + block_.smoothing * (log_z - mean_logit);
+  block_.divergences[row] = divergence_;
+  block_.cross_entropies[row] = cross_entropy;
+  block_.losses[row] =
+      weight * (block_.soft_weight * divergence_ + block_.hard_weight * smoothed);
+}
+
+template <typename T>
+void run(const LossRows& block, int64_t begin, int64_t end, void* scratch) {
+  RowLoss<T> loss(block, scratch);
+  for (int64_t row = begin; row < end; ++row) loss(row);
+}
+
+}  // namespace
+
+void TEMPER_LOSS_ROWS_KERNEL(const LossRows& block, int64_t begin, int64_t end, void* scratch) {
+  if (block.dtype == ValueDtype::kDouble) {
+    run<double>(block, begin, end, scratch);
+  } else {
+    run<float>(block, begin, end, scratch);
+  }
+}
+
+}  // namespace temper

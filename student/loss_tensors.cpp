@@ -1,0 +1,124 @@
+#include "student/loss_tensors.h"
+
+#include <ATen/ATen.h>
+#include <c10/util/Exception.h>
+
+#include <cmath>
+#include <limits>
+
+namespace temper {
+
+namespace {
+
+constexpr double kNone = -std::numeric_limits<double>::infinity();
+
+// The soft part of a block: Σ of the divergence, and its gradient by logits/T (N, V).
+using SoftPart = DivergencePart;
+
+// log_p (N, V): the student's, at T.
+SoftPart exact_part(const at::Tensor& log_p, const at::Tensor& teacher, const LossConfig& config) {
+  const at::Tensor log_q =
+      at::log_softmax(teacher.to(log_p.dtype()).div(config.temperature), 1);  // (N, V)
+  return divergence_part(divergence_from_name(config.kind), config.beta, log_p, log_q);
+}
+
+// The K entries and the tail are K + 1 outcomes.
+SoftPart bucket_part(const at::Tensor& log_p, const SoftTargets& teacher,
+                     const LossConfig& config) {
+  const int64_t entries = teacher.ids.size(1);
+  const at::Tensor log_pk = log_p.gather(1, teacher.ids);                      // (N, K)
+  const at::Tensor rest = log_p.scatter(1, teacher.ids, kNone);                // (N, V)
+  const at::Tensor log_rest = at::logsumexp(rest, 1, /*keepdim=*/true);        // (N, 1)
+  const at::Tensor log_tail = teacher.scalars.to(log_p.dtype()).unsqueeze(1);  // (N, 1)
+  at::Tensor log_qk = teacher.values.to(log_p.dtype());                        // (N, K)
+  // Rounded on the wire, the K no longer add up to exactly what the tail leaves.
+  log_qk = log_qk - at::logsumexp(log_qk, 1, /*keepdim=*/true) + at::log1p(-log_tail.exp());
+  SoftPart part = divergence_part(divergence_from_name(config.kind), config.beta,
+                                  at::cat({log_pk, log_rest}, 1), at::cat({log_qk, log_tail}, 1));
+  const at::Tensor of_tail = part.gradient.narrow(1, entries, 1);  // (N, 1)
+  // Each id's share of the student's own tail; those of the K are written over.
+  at::Tensor gradient = (log_p - log_rest).exp_().mul_(of_tail);  // (N, V)
+  part.gradient = gradient.scatter_(1, teacher.ids, part.gradient.narrow(1, 0, entries));
+  return part;
+}
+
+SoftPart renormalised_part(const at::Tensor& log_p, const SoftTargets& teacher) {
+  const at::Tensor log_pk = log_p.gather(1, teacher.ids);                          // (N, K)
+  const at::Tensor log_qk = at::log_softmax(teacher.values.to(log_p.dtype()), 1);  // (N, K)
+  const at::Tensor qk = log_qk.exp();                                              // (N, K)
+  const at::Tensor kl = at::where(qk > 0, qk * (log_qk - log_pk), 0.0);            // (N, K)
+  return {kl.sum(1, /*keepdim=*/false, at::kDouble), log_p.exp().scatter_add_(1, teacher.ids, -qk)};
+}
+
+SoftPart sample_part(const at::Tensor& log_p, const SoftTargets& teacher) {
+  const double weight = 1.0 / static_cast<double>(teacher.ids.size(1));
+  const at::Tensor cross_entropy =
+      log_p.gather(1, teacher.ids).sum(1, /*keepdim=*/false, at::kDouble) * -weight;  // (N)
+  const at::Tensor entropy = teacher.scalars.to(at::kDouble);                         // (N)
+  at::Tensor difference = log_p.exp();  // (N, V)
+  difference.scatter_add_(1, teacher.ids, at::full_like(teacher.ids, -weight, log_p.options()));
+  return {cross_entropy - entropy, difference};
+}
+
+SoftPart soft_part(const at::Tensor& log_p, const SoftTargets& teacher, const LossConfig& config) {
+  switch (teacher.kind) {
+    case Payload::kFull:
+      return exact_part(log_p, teacher.values, config);
+    case Payload::kTopk:
+      return config.tail == "bucket" ? bucket_part(log_p, teacher, config)
+                                     : renormalised_part(log_p, teacher);
+    case Payload::kSample:
+      return sample_part(log_p, teacher);
+    case Payload::kHidden:
+      break;
+  }
+  TORCH_INTERNAL_ASSERT(false, "hidden states are no soft targets without the teacher's head");
+}
+
+}  // namespace
+
+LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
+                      const LossConfig& config, const at::Tensor& weights) {
+  const at::Tensor index = labels.unsqueeze(1);  // (N, 1)
+  const double T = config.temperature;
+  const double soft = teacher.defined() ? config.alpha : 0.0;
+  const double hard = 1.0 - soft;
+  const double factor = temperature_factor(divergence_from_name(config.kind), T);
+  const double flat = config.label_smoothing / static_cast<double>(logits.size(1));
+  const at::Tensor of_token = weights.defined()
+                                  ? weights.to(logits.device(), at::kDouble)
+                                  : at::ones({logits.size(0)}, labels.options().dtype(at::kDouble));
+
+  at::Tensor soft_values = at::zeros_like(of_token), soft_gradient;
+  if (soft > 0) {
+    const SoftPart part = soft_part(at::log_softmax(logits / T, 1), teacher, config);
+    soft_values = part.values;                                  // (N)
+    soft_gradient = at::mul(part.gradient, soft * factor / T);  // (N, V)
+  }
+  // The hard part is computed even where it has no weight: its value is reported.
+  const at::Tensor log_p1 = at::log_softmax(logits, 1);                           // (N, V)
+  const at::Tensor ce = -log_p1.gather(1, index).squeeze(1).to(at::kDouble);      // (N)
+  at::Tensor smoothed = ce * (1 - config.label_smoothing);                        // (N)
+  if (config.label_smoothing > 0)
+    smoothed -= log_p1.sum(1, /*keepdim=*/false, at::kDouble) * flat;
+  if (hard > 0) {
+    at::exp_out(logits, log_p1);
+    logits.sub_(flat);
+    logits.scatter_add_(1, index,
+                        at::full_like(index, config.label_smoothing - 1, logits.options()));
+    if (hard != 1.0) logits.mul_(hard);
+    if (soft > 0) logits.add_(soft_gradient);
+  } else {
+    logits.copy_(soft_gradient);
+  }
+  if (weights.defined()) logits.mul_(of_token.to(logits.dtype()).unsqueeze(1));
+
+  LossSums sums;
+  sums.tokens = logits.size(0);
+  sums.kl = soft_values.sum().item<double>();
+  sums.ce = ce.sum().item<double>();
+  sums.loss = ((soft_values * (soft * factor) + smoothed * hard) * of_token).sum().item<double>();
+  return sums;
+}
+
+}  // namespace temper

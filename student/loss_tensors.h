@@ -1,0 +1,15 @@
+// What loss.h defines, by LibTorch's own operations on whole matrices: for devices that have no
+// kernel, and for the tests to compare the kernel with.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "student/loss.h"
+
+namespace temper {
+
+/// As distillation_loss_(), for any device; logits (N, V) float32 or float64.
+LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
+                      const LossConfig& config, const at::Tensor& weights = {});
+
+}  // namespace temper
