@@ -108,7 +108,8 @@ void DistillJob::prepare_teacher() {
     agree(world, [&] {
       if (!holds) return;
       teacher_.emplace(open_teacher(options, inputs_.teacher_shape,
-                                    static_cast<uint64_t>(config.run.seed), machine.device));
+                                    static_cast<uint64_t>(config.run.seed), config.run.compute(),
+                                    machine.device));
     });
     if (options.model.path.empty() && speaks()) {
       say("warning: the teacher has random weights (good for benchmarks only): name one with "
@@ -130,7 +131,11 @@ void DistillJob::prepare_teacher() {
   if (speaks())
     save_model(*teacher_, dir + "/teacher", summary_.results.front().fit.temperature,
                inputs_.tokenizer);
-  if (!holds) teacher_.reset();
+  if (holds) {  // without gradients, and as it is kept
+    teacher_ = teacher_->as(options.weights_dtype(config.run.compute()).value_or(at::kFloat));
+  } else {
+    teacher_.reset();
+  }
   world.barrier();  // students may be cut from the folder
 }
 

@@ -165,7 +165,7 @@ void RecordCommand::run(const Invocation& invocation) {
     spec = teacher_.payload_spec(shape, run_.compute());
     spec.validate();
     tokenizer = tokenizer_fingerprint(tokenizer_to_keep(*corpus, teacher_.model.path));
-    teacher.emplace(open_teacher(teacher_, shape, seed, machine.device));
+    teacher.emplace(open_teacher(teacher_, shape, seed, run_.compute(), machine.device));
   });
   const bool speaks = world.rank() == 0;
   if (speaks) {

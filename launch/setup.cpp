@@ -51,15 +51,16 @@ void check_parts(const Corpus& corpus, int64_t seq, bool training) {
 }
 
 Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& shape, uint64_t seed,
-                         at::Device device) {
+                         at::ScalarType compute, at::Device device) {
+  const std::optional<at::ScalarType> dtype = config.weights_dtype(compute);
   if (config.model.path.empty()) {
-    Transformer teacher(shape, at::kFloat, device);
+    Transformer teacher(shape, dtype.value_or(at::kFloat), device);
     teacher.init_weights(seed);
     return teacher;
   }
   LoadOptions load;
   load.device = device;
-  load.dtype = std::nullopt;
+  load.dtype = dtype;
   load.vocab = shape.vocab;
   return load_model(config.model.path, load);
 }

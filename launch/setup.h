@@ -29,10 +29,10 @@ void check_fit(const TransformerConfig& model, const std::string& section,
 /// Throws c10::ValueError if a part has no row of `seq` tokens.
 void check_parts(const Corpus& corpus, int64_t seq, bool training);
 
-/// The teacher in its folder, or with random weights drawn from `seed`, on `device`. Not
-/// collective.
+/// The teacher in its folder, or with random weights drawn from `seed`, on `device`, its weights as
+/// a run in `compute` keeps them. Not collective.
 Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& shape, uint64_t seed,
-                         at::Device device);
+                         at::ScalarType compute, at::Device device);
 
 /// NCCL where every rank of the node has a GPU of its own, MPI elsewhere. Collective.
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine);

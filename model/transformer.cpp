@@ -85,6 +85,28 @@ void Transformer::require_gradients() {
 
 const at::Tensor& Transformer::head() const { return weight(plan_.head); }
 
+at::Tensor Transformer::head(at::ScalarType compute) const {
+  return weight_as(plan_.head, compute).detach();  // (V, C)
+}
+
+Transformer::Cast::Cast(Transformer& model, at::ScalarType compute) : model_(model) {
+  if (model.flat_weights_.scalar_type() == compute) return;
+  const at::NoGradGuard no_grad;
+  if (!model.flat_cast_.defined() || model.flat_cast_.scalar_type() != compute)
+    model.flat_cast_ = at::empty_like(model.flat_weights_, compute);  // (P)
+  model.flat_cast_.copy_(model.flat_weights_);
+  model.cast_ = true;
+}
+
+Transformer::Cast::~Cast() { model_.cast_ = false; }
+
+Transformer Transformer::as(at::ScalarType dtype) const {
+  const at::NoGradGuard no_grad;
+  Transformer other(config_, dtype, flat_weights_.device());
+  other.flat_weights_.copy_(flat_weights_);
+  return other;
+}
+
 at::Tensor Transformer::head_gradient() const {
   TORCH_CHECK(flat_gradients_.defined(), "head_gradient() needs require_gradients() before it");
   const Parameter& parameter = parameters_[static_cast<size_t>(plan_.head)];

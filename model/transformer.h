@@ -13,6 +13,7 @@
 
 #include "model/parameter_plan.h"
 #include "model/rotary.h"
+#include "model/trained_layers.h"
 #include "model/transformer_config.h"
 
 namespace temper {
@@ -56,6 +57,24 @@ class Transformer {
 
   /// The head's weight, (V, C): the embedding itself where it is tied.
   const at::Tensor& head() const;
+  /// The same in `compute`; a copy unless the weights are of that type or cast to it.
+  at::Tensor head(at::ScalarType compute) const;
+
+  /// Weights in a narrower dtype, cast all at once: while the object lives, hidden() and head() take
+  /// them from there. For a training step, in which the weights do not change.
+  class Cast {
+   public:
+    Cast(Transformer& model, at::ScalarType compute);
+    ~Cast();
+    Cast(const Cast&) = delete;
+    Cast& operator=(const Cast&) = delete;
+
+   private:
+    Transformer& model_;
+  };
+
+  /// The same model with its weights in `dtype`, for inference.
+  Transformer as(at::ScalarType dtype) const;
 
   /// Where each layer finds its weights among parameters().
   const ParameterPlan& plan() const { return plan_; }
@@ -68,6 +87,11 @@ class Transformer {
   const at::Tensor& flat_gradients() const {
     return flat_gradients_;
   }  // (P), undefined before require_gradients()
+
+  /// Called during a backward pass of hidden() when a parameter has got its gradient.
+  void on_gradient(std::function<void(const at::Tensor& gradient)> call) {
+    sink_->added = std::move(call);
+  }
 
   /// Allocates the flat gradients (zero) and makes every parameter's .grad a view of them; backward
   /// adds in place. Throws c10::Error where the weights are narrower than float32.
@@ -85,12 +109,18 @@ class Transformer {
     return parameters_[static_cast<size_t>(index)].value;
   }
   at::Tensor weight_as(int index, at::ScalarType dtype) const;
+  at::Tensor linear(const at::Tensor& input, int matrix, int bias) const;
+  /// Gradients are wanted and have a place.
+  bool trains() const;
 
   TransformerConfig config_;
   ParameterPlan plan_;
   std::shared_ptr<RotaryTable> rotary_;  // none for GPT-2
   at::Tensor flat_weights_;
   at::Tensor flat_gradients_;
+  at::Tensor flat_cast_;  // (P), of the last Cast
+  bool cast_ = false;     // flat_cast_ is that of the weights
+  std::unique_ptr<GradientSink> sink_ = std::make_unique<GradientSink>();
   std::vector<Parameter> parameters_;
 };
 

@@ -12,7 +12,27 @@
 namespace temper {
 
 at::Tensor Transformer::weight_as(int index, at::ScalarType dtype) const {
-  return index < 0 ? at::Tensor() : weight(index).to(dtype);  // (shape of the parameter)
+  if (index < 0) return {};
+  const at::Tensor& master = weight(index);
+  if (cast_ && flat_cast_.scalar_type() == dtype) {
+    const int64_t offset = parameters_[static_cast<size_t>(index)].offset;
+    return flat_cast_.narrow(0, offset, master.numel()).view(master.sizes());
+  }
+  return master.to(dtype);  // (shape of the parameter)
+}
+
+bool Transformer::trains() const { return flat_gradients_.defined() && at::GradMode::is_enabled(); }
+
+// input (N, in) -> (N, out), in the input's dtype.
+at::Tensor Transformer::linear(const at::Tensor& input, int matrix, int bias) const {
+  const at::ScalarType compute = input.scalar_type();
+  if (!trains()) return at::linear(input, weight_as(matrix, compute), weight_as(bias, compute));
+  const at::Tensor master_bias = bias < 0 ? at::Tensor() : weight(bias);  // (out)
+  const auto cast = [&](int index) {
+    const at::NoGradGuard no_grad;
+    return weight_as(index, compute);
+  };
+  return trained_linear(input, cast(matrix), cast(bias), weight(matrix), master_bias, *sink_);
 }
 
 // x (N, C), normed (N, C) = norm1(x) -> the feed-forward layer's contribution (N, C); *sum is x
@@ -22,10 +42,6 @@ at::Tensor Transformer::block(const LayerPlan& layer, const at::Tensor& x, const
                               at::Tensor* sum) const {
   const at::ScalarType compute = x.scalar_type();
   const at::ScalarType wide = at::toOpMathType(compute);
-  const auto linear = [&](const at::Tensor& input, int matrix, int bias) {
-    return at::linear(input, weight_as(matrix, compute), weight_as(bias, compute));  // (N, out)
-  };
-
   const at::Tensor qkv = linear(normed, layer.qkv, layer.qkv_bias);  // (N, (H + 2·kv_heads)·D)
   AttentionInput in;
   if (config_.gpt2()) {
@@ -73,7 +89,8 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
   RotaryTable::Angles angles;
   if (rotary_) angles = rotary_->angles(positions, wide, tokens.device());
 
-  at::Tensor x = at::embedding(weight(plan_.embedding), tokens);                      // (B, S, C)
+  at::Tensor x = trains() ? trained_embedding(weight(plan_.embedding), tokens, *sink_)
+                          : at::embedding(weight(plan_.embedding), tokens);  // (B, S, C)
   if (plan_.positions >= 0) x = x + weight(plan_.positions).narrow(0, 0, positions);  // (B, S, C)
   x = x.view({sequences * positions, config_.width}).to(compute);                     // (N, C)
   at::Tensor delta;

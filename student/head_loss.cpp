@@ -5,12 +5,12 @@
 #include <algorithm>
 
 #include "data/corpus.h"
+#include "model/weight_gradient.h"
 
 namespace temper {
 namespace {
 
 constexpr int64_t kLogitsBytes = int64_t{52} << 20;  // of a chunk, the teacher's included
-constexpr int64_t kHeadBytes = int64_t{8} << 20;     // of a part of the head's gradient
 
 // The first `rows` of a buffer that grows where it must: (rows, columns).
 at::Tensor rows_of(at::Tensor& buffer, int64_t rows, const at::Tensor& like, int64_t columns) {
@@ -25,25 +25,6 @@ at::Tensor rows_of(at::Tensor& buffer, int64_t rows, const at::Tensor& like, int
 int64_t chosen_chunk(int64_t row_bytes) {
   const int64_t rows = std::max<int64_t>(16, kLogitsBytes / row_bytes);
   return rows < 64 ? rows : std::min<int64_t>(1024, rows / 32 * 32);  // whole tiles of a product
-}
-
-// gradient (n, V), h (n, C): head_gradient (V, C) += gradientᵀ·h, in parts that stay in the cache
-// where the product's type is not the gradient's.
-void add_head_gradient(const at::Tensor& gradient, const at::Tensor& h,
-                       const at::Tensor& head_gradient, at::Tensor& buffer) {
-  if (h.scalar_type() == head_gradient.scalar_type()) {
-    at::Tensor sum = head_gradient;
-    sum.addmm_(gradient.t(), h);
-    return;
-  }
-  const int64_t vocab = gradient.size(1), width = h.size(1);
-  const int64_t part = std::max<int64_t>(64, kHeadBytes / (width * h.element_size()) / 64 * 64);
-  for (int64_t begin = 0; begin < vocab; begin += part) {
-    const int64_t count = std::min(part, vocab - begin);
-    at::Tensor product = rows_of(buffer, std::min(part, vocab), h, width).narrow(0, 0, count);
-    at::mm_out(product, gradient.narrow(1, begin, count).t(), h);  // (count, C)
-    head_gradient.narrow(0, begin, count).add_(product);
-  }
 }
 
 }  // namespace
@@ -100,7 +81,7 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
       hidden_gradient.index_copy_(0, rows, at::mm(logits, weight));
     }
     pulse();
-    add_head_gradient(logits, h, head_gradient, workspace.head);
+    add_weight_gradient(logits, h, head_gradient, workspace.head);
     pulse();
   }
   return sums;

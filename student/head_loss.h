@@ -15,7 +15,7 @@ namespace temper {
 struct HeadLossWorkspace {
   at::Tensor logits;   // (n, V) of the compute dtype
   at::Tensor teacher;  // (n, V) of the teacher's dtype, for the payload hidden
-  at::Tensor head;     // (v, C) of the compute dtype: a part of the head's gradient
+  at::Tensor head;     // of add_weight_gradient()
 };
 
 struct HeadLossOptions {

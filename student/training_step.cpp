@@ -49,6 +49,7 @@ StepResult TrainingStep::run(int64_t step) {
   if (source_ != nullptr && device.is_cpu()) progress = [this] { source_->progress(); };
 
   LossSums sums;
+  const Transformer::Cast cast(model_, compute_);
   const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());
   const int64_t micro =
       config_.micro_batch > 0 ? config_.micro_batch : std::max<int64_t>(1, mine.size());
@@ -74,7 +75,7 @@ StepResult TrainingStep::run(int64_t step) {
     HeadLossOptions options;
     options.workspace = &head_workspace_;
     options.between = progress;
-    sums += head_loss(hidden.detach(), model_.head(), model_.head_gradient(), labels, teacher,
+    sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), labels, teacher,
                       loss_, hidden_gradient, options);
     hidden.backward(hidden_gradient);
   }

@@ -38,6 +38,10 @@ void TeacherConfig::add_options(po::options_description& options) {
       "how values travel, for teacher.payload full, hidden and topk: fp32, bf16 (relative error up "
       "to 2^-8), fp16 "
       "(2^-11), int8 (1/508 of each token's range), or auto (as run.precision)");
+  add("teacher.weights",
+      po::value<std::string>(&weights)->default_value(weights)->value_name("TYPE"),
+      "how the teacher's weights are kept in memory: bf16 (half the size), fp32, or auto (bf16 in a "
+      "run of run.precision bf16, else as its folder has them)");
   add("teacher.lookahead",
       po::value<int64_t>(&lookahead)->default_value(lookahead)->value_name("N"),
       "micro-batches that teachers may run ahead of each student (0: lock-step)");
@@ -63,6 +67,8 @@ void TeacherConfig::validate() const {
                     ": a temperature must be a finite number above 0 (1 to 8 are usual)");
   payload_from_name(payload);
   if (values != "auto") value_type_from_name(values, "teacher.values");
+  TORCH_CHECK_VALUE(weights == "auto" || weights == "bf16" || weights == "fp32",
+                    "--teacher.weights is '", weights, "': give bf16, fp32 or auto");
   TORCH_CHECK_VALUE(topk >= 1, "--teacher.topk is ", topk, ": give at least 1 id per token");
   TORCH_CHECK_VALUE(draws >= 1 && draws <= 65536, "--teacher.draws is ", draws,
                     ": give 1 to 65536 draws per token");
@@ -77,6 +83,12 @@ void TeacherConfig::validate() const {
                     " exclude each other: a teacher is either opened or trained first");
   TORCH_CHECK_VALUE(std::isfinite(train_lr) && train_lr > 0, "--teacher.train-lr is ", train_lr,
                     ": give a finite number above 0");
+}
+
+std::optional<at::ScalarType> TeacherConfig::weights_dtype(at::ScalarType compute) const {
+  if (weights == "fp32") return at::kFloat;
+  if (weights == "bf16" || compute == at::kBFloat16) return at::kBFloat16;
+  return std::nullopt;
 }
 
 PayloadSpec TeacherConfig::payload_spec(const TransformerConfig& shape,

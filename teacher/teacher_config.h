@@ -4,6 +4,7 @@
 
 #include <boost/program_options/options_description.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "comm/payload.h"
@@ -19,6 +20,7 @@ struct TeacherConfig {
   int64_t draws = 12;            ///< per token of the payload sample
   std::string values =
       "auto";  ///< of full, hidden and topk: fp32, bf16, fp16 or int8; auto: run.precision
+  std::string weights = "auto";    ///< in memory: bf16, fp32 or auto
   int64_t lookahead = 2;           ///< micro-batches that a teacher may run ahead of each student
   int64_t batch = 0;               ///< sequences per forward pass, at most; 0: one micro-batch
   std::string transport = "auto";  ///< auto, messages, shared or nccl
@@ -31,6 +33,8 @@ struct TeacherConfig {
   void add_options(boost::program_options::options_description& options);
   /// The layout of this teacher's messages; `compute` is the run's dtype.
   PayloadSpec payload_spec(const TransformerConfig& shape, at::ScalarType compute) const;
+  /// How the weights are kept in a run that computes in `compute`; nothing: as they come.
+  std::optional<at::ScalarType> weights_dtype(at::ScalarType compute) const;
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
 };
