@@ -1,0 +1,216 @@
+// The kernel against the same formulas by LibTorch's own operations in double precision: every kind
+// of soft target and divergence, every dtype, every way to take two softmaxes from one exponential.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "student/head_loss.h"
+#include "student/loss.h"
+#include "student/loss_tensors.h"
+
+namespace temper {
+namespace {
+
+constexpr int64_t kTokens = 5, kVocab = 1037;  // no multiple of a vector
+
+double relative_error(const at::Tensor& value, const at::Tensor& right) {
+  return ((value.to(at::kDouble) - right).norm() / right.norm()).item<double>();
+}
+
+SoftTargets sparse_of(Payload kind, const at::Tensor& teacher, double temperature) {
+  const at::Tensor log_q = at::log_softmax(teacher.to(at::kDouble) / temperature, 1);  // (N, V)
+  SoftTargets soft;
+  soft.kind = kind;
+  if (kind == Payload::kTopk) {
+    const auto [values, ids] = at::topk(log_q, 16, 1);
+    soft.values = values;
+    soft.ids = ids;
+    soft.scalars = at::logsumexp(log_q.scatter(1, ids, -HUGE_VAL), 1);
+  } else {
+    soft.ids = at::multinomial(log_q.exp(), 40, /*replacement=*/true);
+    soft.scalars = -(log_q.exp() * log_q).sum(1);
+  }
+  return soft;
+}
+
+struct Case {
+  const char* name;
+  Payload payload;
+  const char* kind;
+  double beta;
+  const char* tail;
+};
+
+class LossKernelTest : public testing::TestWithParam<std::tuple<Case, double, at::ScalarType>> {};
+
+TEST_P(LossKernelTest, EqualsTensorOperationsInDouble) {
+  const auto [which, temperature, dtype] = GetParam();
+  at::manual_seed(3);
+  at::Tensor logits = (at::randn({kTokens, kVocab}) * 3).to(dtype);         // (N, V)
+  const at::Tensor teacher = (at::randn({kTokens, kVocab}) * 3).to(dtype);  // (N, V)
+  const at::Tensor labels = at::randint(kVocab, {kTokens}, at::kLong);
+  const SoftTargets soft = which.payload == Payload::kFull
+                               ? SoftTargets::of_logits(teacher)
+                               : sparse_of(which.payload, teacher, temperature);
+  for (const double smoothing : {0.0, 0.1}) {
+    for (const bool weighted : {false, true}) {
+      LossConfig config{0.6, temperature};
+      config.kind = which.kind;
+      config.beta = which.beta;
+      config.tail = which.tail;
+      config.label_smoothing = smoothing;
+      const at::Tensor weights = weighted ? at::rand({kTokens}, at::kDouble) : at::Tensor();
+      at::Tensor right = logits.to(at::kDouble), given = logits.clone();
+      SoftTargets exact = soft;
+      if (which.payload == Payload::kFull) exact = SoftTargets::of_logits(teacher.to(at::kDouble));
+      const LossSums expected = tensor_loss_(right, exact, labels, config, weights);
+      const LossSums sums = distillation_loss_(given, soft, labels, config, weights);
+      const double least = dtype == at::kDouble ? 1e-10 : 1e-5;
+      EXPECT_NEAR(sums.loss, expected.loss, least * std::abs(expected.loss));
+      EXPECT_NEAR(sums.kl, expected.kl, 2 * least * std::max(1.0, std::abs(expected.kl)));
+      EXPECT_NEAR(sums.ce, expected.ce, least * expected.ce);
+      EXPECT_EQ(sums.tokens, kTokens);
+      // A 16-bit gradient is rounded once.
+      const double rounding = dtype == at::kBFloat16 ? 3e-3 : dtype == at::kHalf ? 4e-4 : least;
+      EXPECT_LE(relative_error(given, right), rounding) << smoothing << ' ' << weighted;
+    }
+  }
+}
+
+std::string name_of(const testing::TestParamInfo<LossKernelTest::ParamType>& info) {
+  const auto [which, temperature, dtype] = info.param;
+  return std::string(which.name) + "_T" + std::to_string(static_cast<int>(temperature * 10)) + "_" +
+         c10::toString(dtype);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, LossKernelTest,
+    testing::Combine(
+        testing::Values(Case{"forward", Payload::kFull, "forward-kl", 0.5, "bucket"},
+                        Case{"reverse", Payload::kFull, "reverse-kl", 0.5, "bucket"},
+                        Case{"jsd", Payload::kFull, "jsd", 0.3, "bucket"},
+                        Case{"jsd0", Payload::kFull, "jsd", 0.0, "bucket"},
+                        Case{"jsd1", Payload::kFull, "jsd", 1.0, "bucket"},
+                        Case{"tvd", Payload::kFull, "tvd", 0.5, "bucket"},
+                        Case{"bucket", Payload::kTopk, "forward-kl", 0.5, "bucket"},
+                        Case{"bucket_reverse", Payload::kTopk, "reverse-kl", 0.5, "bucket"},
+                        Case{"bucket_jsd", Payload::kTopk, "jsd", 0.7, "bucket"},
+                        Case{"bucket_tvd", Payload::kTopk, "tvd", 0.5, "bucket"},
+                        Case{"renormalise", Payload::kTopk, "forward-kl", 0.5, "renormalise"},
+                        Case{"draws", Payload::kSample, "forward-kl", 0.5, "bucket"}),
+        testing::Values(0.5, 1.0, 1.7, 2.0, 3.0, 4.0, 8.0),
+        testing::Values(at::kFloat, at::kDouble, at::kBFloat16, at::kHalf)),
+    name_of);
+
+TEST(LossKernelTest, ThreadsDoNotChangeABit) {
+  at::manual_seed(4);
+  const at::Tensor logits = at::randn({67, kVocab}), teacher = at::randn({67, kVocab});
+  const at::Tensor labels = at::randint(kVocab, {67}, at::kLong);
+  const int threads = at::get_num_threads();
+  at::Tensor gradients[2];
+  LossSums sums[2];
+  for (const int which : {0, 1}) {
+    at::set_num_threads(1 + which * 3);
+    gradients[which] = logits.clone();
+    sums[which] = distillation_loss_(gradients[which], SoftTargets::of_logits(teacher), labels,
+                                     {0.5, 2.0});
+  }
+  at::set_num_threads(threads);
+  EXPECT_TRUE(at::equal(gradients[0], gradients[1]));
+  EXPECT_EQ(sums[0].loss, sums[1].loss);
+  EXPECT_EQ(sums[0].kl, sums[1].kl);
+}
+
+// What is no number must not become one in the fast exponential.
+TEST(LossKernelTest, NotANumberStaysOne) {
+  for (const double bad : {std::nan(""), HUGE_VAL}) {
+    for (const bool in_teacher : {false, true}) {
+      at::Tensor logits = at::randn({2, 50}), teacher = at::randn({2, 50});
+      (in_teacher ? teacher : logits)[1][49] = bad;
+      const LossSums sums = distillation_loss_(logits, SoftTargets::of_logits(teacher),
+                                               at::zeros({2}, at::kLong), {0.5, 2.0});
+      EXPECT_TRUE(std::isnan(sums.loss));
+      EXPECT_TRUE(at::isfinite(logits[0]).all().item<bool>());
+      EXPECT_TRUE(at::isnan(logits[1]).all().item<bool>());
+    }
+  }
+}
+
+TEST(LossKernelTest, MaskedIdsHaveNoGradient) {
+  at::Tensor logits = at::randn({3, 50}), teacher = at::randn({3, 50});
+  logits.narrow(1, 40, 10).fill_(-HUGE_VAL);
+  teacher.narrow(1, 40, 10).fill_(-HUGE_VAL);
+  for (const char* kind : {"forward-kl", "reverse-kl", "jsd", "tvd"}) {
+    LossConfig config{0.5, 2.0};
+    config.kind = kind;
+    at::Tensor gradient = logits.clone();
+    const LossSums sums = distillation_loss_(gradient, SoftTargets::of_logits(teacher),
+                                             at::zeros({3}, at::kLong), config);
+    EXPECT_TRUE(std::isfinite(sums.loss)) << kind;
+    EXPECT_EQ(gradient.narrow(1, 40, 10).abs().max().item<float>(), 0) << kind;
+    EXPECT_TRUE(at::isfinite(gradient).all().item<bool>()) << kind;
+  }
+}
+
+/// Counts what is allocated while it lives.
+class CountingAllocator : public c10::Allocator {
+ public:
+  CountingAllocator() : inner_(c10::GetCPUAllocator()) {
+    active_ = this;
+    c10::SetCPUAllocator(this, /*priority=*/1);
+  }
+  ~CountingAllocator() override {
+    c10::SetCPUAllocator(inner_, /*priority=*/1);
+    active_ = nullptr;
+  }
+  c10::DataPtr allocate(size_t bytes) override {
+    count_ += 1;
+    largest_ = std::max(largest_.load(), bytes);
+    return inner_->allocate(bytes);
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return inner_->raw_deleter(); }
+  void copy_data(void* to, const void* from, size_t count) const override {
+    default_copy_data(to, from, count);
+  }
+  size_t largest() const { return largest_; }
+  void reset() { largest_ = 0; }
+
+ private:
+  c10::Allocator* inner_;
+  std::atomic<size_t> largest_{0}, count_{0};
+  static inline CountingAllocator* active_ = nullptr;
+};
+
+// Twice as many tokens take no larger buffer, and a call that finds its workspace makes none.
+TEST(LossKernelTest, NoBufferOfAllTokensAndNoneInTheSteadyState) {
+  constexpr int64_t kWide = 16384, kRows = 4096, kWidth = 32;
+  at::manual_seed(6);
+  const at::Tensor hidden = at::randn({kRows, kWidth}).to(at::kBFloat16);
+  const at::Tensor head = at::randn({kWide, kWidth}).to(at::kBFloat16);
+  const at::Tensor gradient = at::zeros({kWide, kWidth});
+  const at::Tensor labels = at::randint(kWide, {kRows}, at::kLong);
+  SoftTargets soft;
+  soft.kind = Payload::kHidden;
+  soft.values = hidden;
+  soft.head = head;
+  HeadLossWorkspace workspace;
+  HeadLossOptions options;
+  options.workspace = &workspace;
+  at::Tensor of_hidden;
+  CountingAllocator allocator;
+  head_loss(hidden, head, gradient, labels, soft, {0.5, 2.0}, of_hidden, options);
+  EXPECT_LE(allocator.largest(), size_t{32} << 20);
+  EXPECT_LT(allocator.largest(), static_cast<size_t>(kRows * kWide * 2) / 4);
+  allocator.reset();
+  head_loss(hidden, head, gradient, labels, soft, {0.5, 2.0}, of_hidden, options);
+  EXPECT_LE(allocator.largest(), static_cast<size_t>(2 * kRows * kWidth) * 8);  // as N·C
+}
+
+}  // namespace
+}  // namespace temper
