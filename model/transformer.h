@@ -88,6 +88,10 @@ class Transformer {
     return flat_gradients_;
   }  // (P), undefined before require_gradients()
 
+  /// Keeps of each layer only its input for the backward pass, which computes it again: the same
+  /// bits, for about a third more time.
+  void checkpoint_activations(bool on) { checkpoints_ = on; }
+
   /// Called during a backward pass of hidden() when a parameter has got its gradient.
   void on_gradient(std::function<void(const at::Tensor& gradient)> call) {
     sink_->added = std::move(call);
@@ -119,6 +123,7 @@ class Transformer {
   at::Tensor flat_weights_;
   at::Tensor flat_gradients_;
   at::Tensor flat_cast_;  // (P), of the last Cast
+  bool checkpoints_ = false;
   bool cast_ = false;     // flat_cast_ is that of the weights
   std::unique_ptr<GradientSink> sink_ = std::make_unique<GradientSink>();
   std::vector<Parameter> parameters_;

@@ -5,6 +5,9 @@
 #include <ATen/OpMathType.h>
 #include <ATen/TensorOperators.h>
 
+#include <tuple>
+
+#include "model/checkpointed_layer.h"
 #include "model/norm.h"
 #include "model/swiglu.h"
 #include "model/transformer.h"
@@ -95,10 +98,15 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
   x = x.view({sequences * positions, config_.width}).to(compute);                     // (N, C)
   at::Tensor delta;
   for (const LayerPlan& layer : plan_.layers) {
-    const AddedNorm start =
-        add_norm(x, delta, weight_as(layer.norm1, wide), weight_as(layer.norm1_bias, wide),
-                 config_.norm_eps);                                    // (N, C)
-    delta = block(layer, start.sum, start.normed, shape, angles, &x);  // (N, C)
+    const LayerFunction run = [this, &layer, shape, angles, wide](const at::Tensor& into,
+                                                                  const at::Tensor& added) {
+      const AddedNorm start = add_norm(into, added, weight_as(layer.norm1, wide),
+                                       weight_as(layer.norm1_bias, wide), config_.norm_eps);
+      at::Tensor sum;  // (N, C)
+      const at::Tensor next = block(layer, start.sum, start.normed, shape, angles, &sum);  // (N, C)
+      return LayerState{sum, next};
+    };
+    std::tie(x, delta) = trains() && checkpoints_ ? checkpointed(run, x, delta) : run(x, delta);
     if (!between) continue;
     between();
     if (delta.requires_grad())

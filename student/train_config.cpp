@@ -23,6 +23,12 @@ void TrainConfig::add_options(po::options_description& options) {
   add("train.micro-batch", count(&micro_batch),
       "sequences per forward pass of one rank; fewer than the rank's share means gradient "
       "accumulation (0: the whole share)");
+  add("train.activation-checkpointing",
+      po::value<bool>(&activation_checkpointing)
+          ->default_value(activation_checkpointing)
+          ->value_name("true|false"),
+      "keep only the input of each layer and compute the layer again in the backward pass: far less "
+      "memory for about a third more time, the same bits");
   add("train.seq", count(&seq), "tokens per sequence");
   add("train.optimizer",
       po::value<std::string>(&optimizer)->default_value(optimizer)->value_name("NAME"),

@@ -31,6 +31,7 @@ TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const Train
       source_(source),
       optimizer_(model, config),
       reducer_(std::make_unique<GradientReducer>(collectives, model.flat_gradients())) {
+  model_.checkpoint_activations(config.activation_checkpointing);
   const at::NoGradGuard no_grad;
   collectives_.broadcast(model_.flat_weights(), 0);
 }

@@ -98,6 +98,43 @@ TEST_P(TransformerTest, BackwardAddsIntoTheFlatBuffer) {
   }
 }
 
+// The gradient (P) of some function of the hidden states.
+at::Tensor gradient_of(Transformer& model, const at::Tensor& tokens, at::ScalarType compute) {
+  model.flat_gradients().zero_();
+  model.hidden(tokens, compute).to(at::kFloat).square().sum().backward();
+  return model.flat_gradients().clone();
+}
+
+TEST_P(TransformerTest, CheckpointedActivationsGiveTheSameBits) {
+  Transformer model(shape(GetParam()));
+  model.init_weights(1);
+  model.require_gradients();
+  const at::Tensor tokens = at::randint(13, {2, 6}, at::kLong);
+  for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
+    model.checkpoint_activations(false);
+    const at::Tensor usual = gradient_of(model, tokens, compute);
+    model.checkpoint_activations(true);
+    EXPECT_TRUE(at::equal(gradient_of(model, tokens, compute), usual)) << c10::toString(compute);
+  }
+}
+
+TEST_P(TransformerTest, CastWeightsGiveTheSameBits) {
+  Transformer model(shape(GetParam()));
+  model.init_weights(1);
+  model.require_gradients();
+  const at::Tensor tokens = at::randint(13, {2, 6}, at::kLong);
+  const at::Tensor usual = gradient_of(model, tokens, at::kBFloat16);
+  const at::Tensor head = model.head(at::kBFloat16);  // (V, C)
+  {
+    const Transformer::Cast cast(model, at::kBFloat16);
+    EXPECT_TRUE(at::equal(gradient_of(model, tokens, at::kBFloat16), usual));
+    EXPECT_TRUE(at::equal(model.head(at::kBFloat16), head));
+  }
+  const at::NoGradGuard no_grad;
+  model.flat_weights().mul_(2);  // what was cast is not used any more
+  EXPECT_TRUE(at::equal(model.head(at::kBFloat16), head * 2));
+}
+
 TEST_P(TransformerTest, CountsItsParameters) {
   const Transformer model(shape(GetParam()));
   int64_t sum = 0;
