@@ -136,7 +136,11 @@ class MpiCollectives : public Collectives {
   void sum_small(const at::Tensor& tensor) const {
     const int64_t n = tensor.numel();
     if (n == 0 || size() == 1) return;
-    const at::Tensor all = comm_.all_gather(tensor.view({-1}));  // (R n)
+    const at::Tensor all = at::empty({size() * n}, tensor.options());  // (R n)
+    const auto bytes = static_cast<int>(tensor.nbytes());
+    check_mpi(MPI_Allgather(tensor.const_data_ptr(), bytes, MPI_BYTE, all.data_ptr(), bytes,
+                            MPI_BYTE, comm_.handle()),
+              "MPI_Allgather");
     std::vector<const void*> from;
     for (int each = 0; each < size(); ++each)
       from.push_back(all.narrow(0, each * n, n).const_data_ptr());
