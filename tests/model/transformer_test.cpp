@@ -28,6 +28,7 @@ TransformerConfig shape(Family family) {
 
 TEST(TransformerGradientsTest, LieInTheCallersMemory) {
   Transformer model(shape(Family::kLlama));
+  model.init_weights(3);
   const at::Tensor flat = at::zeros_like(model.flat_weights());  // (P)
   EXPECT_THROW(model.require_gradients(at::zeros({flat.numel() + 1})), c10::Error);
   EXPECT_THROW(model.require_gradients(flat.to(at::kDouble)), c10::Error);
