@@ -13,11 +13,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "comm/cache_line.h"
 #include "comm/channel_wire.h"
 
 namespace temper {
 
-constexpr int64_t kCacheLine = 64;
 constexpr int64_t kRingAlignment = 4096;
 
 struct RingShape {
@@ -31,8 +31,6 @@ struct PairState {
   alignas(kCacheLine) std::atomic<int64_t> granted;    ///< credits; the student's
   alignas(kCacheLine) std::atomic<int64_t> published;  ///< messages; the teacher's
 };
-static_assert(std::atomic<int64_t>::is_always_lock_free,
-              "counters in shared memory must work without a lock of one process");
 
 /// Written before the counter that makes it known, and not again until its turn in the ring comes.
 struct PairEntry {

@@ -15,11 +15,6 @@
 #include "comm/transport_choice.h"
 
 namespace temper {
-namespace {
-
-std::string mebibytes(int64_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; }
-
-}  // namespace
 
 struct SoftTargetTransports::Impl {
   const Communicator& world;
@@ -90,31 +85,10 @@ struct SoftTargetTransports::Impl {
     node.emplace(world.split(static_cast<int>(my_node), world.rank()));
     const bool has_ring = learns() && shares_memory(me());
     const int64_t bytes = has_ring ? SharedRing::bytes(shape()) : 0;
-    const int64_t needed = node->all_reduce(bytes);
-    const int64_t free =
-        options.shared_bytes < 0 ? SharedWindow::free_bytes() : options.shared_bytes;
-    const int64_t allowed = node->all_reduce(free, Reduce::kMin);
     std::string trouble;
-    if (needed > 0 && needed + kSpareBytes > allowed) {
-      trouble = "the rings of node " + std::to_string(my_node) + " take " + mebibytes(needed) +
-                " of shared memory and " + SharedWindow::folder() + " has " + mebibytes(allowed);
-    } else if (needed > 0) {
-      std::string error;
-      try {
-        window = std::make_unique<SharedWindow>(*node, bytes);
-        if (!window->reserve()) error = "the system has no memory left for it";
-        if (error.empty() && has_ring) SharedRing::create(window->segment(node->rank()), shape());
-      } catch (const c10::Error& failure) {
-        error = plain_message(failure);
-      }
-      for (const std::string& each : node->all_gather(error)) {
-        if (trouble.empty() && !each.empty()) {
-          trouble = "node " + std::to_string(my_node) + " cannot share " + mebibytes(needed) +
-                    " of memory: " + each;
-        }
-      }
-      if (!trouble.empty()) window.reset();
-    }
+    window = try_shared_window(*node, bytes, options.shared_bytes,
+                               "the rings of node " + std::to_string(my_node), &trouble);
+    if (window && has_ring) SharedRing::create(window->segment(node->rank()), shape());
     // Every rank hears how it went on every node.
     const std::vector<std::string> troubles = world.all_gather(trouble);
     std::vector<bool> shares(static_cast<size_t>(nodes()), true);
@@ -157,9 +131,6 @@ struct SoftTargetTransports::Impl {
     const auto rank = static_cast<size_t>(placement.students[static_cast<size_t>(student)]);
     return SharedRing::open(window->segment(node_rank[rank]));
   }
-
-  /// Left free beside the rings: Open MPI has its own there, too.
-  static constexpr int64_t kSpareBytes = int64_t{16} << 20;
 };
 
 SoftTargetTransports::SoftTargetTransports(const Communicator& world, Placement placement,

@@ -145,7 +145,7 @@ std::optional<std::pair<int, int>> find_pair(const Placement& placement,
 
 /// Sums over the students' gradients: bytes a second on the bus.
 double reduce_bandwidth(ProbeJob& job, Collectives& students) {
-  const at::Tensor gradient = job.student->flat_gradients();  // (P)
+  const at::Tensor gradient = students.shared_zeros_like(job.student->flat_gradients());  // (P)
   GradientReducer reducer(students, gradient);
   std::vector<double> seconds;
   for (int64_t n = 0; n < kWarmUp + 5; ++n) {

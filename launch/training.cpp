@@ -15,8 +15,10 @@ namespace temper {
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                              Collectives& collectives) {
   const bool logs = collectives.rank() == 0;
+  const std::string known = collectives.note();
   TrainingStep step(model, *stage.corpus, stage.train, stage.loss, stage.compute, stage.seed,
                     collectives, stage.source);
+  if (logs && collectives.note() != known) say("note    " + collectives.note());
   if (logs && !stage.gradient_path.empty()) {
     step.on_gradient = [&](int64_t number, const at::Tensor& gradient) {
       if (number != 0) return;

@@ -5,6 +5,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <cmath>
+#include <utility>
 
 namespace temper {
 namespace {
@@ -68,11 +69,21 @@ void Transformer::init_weights(uint64_t seed) {
 }
 
 void Transformer::require_gradients() {
+  const c10::InferenceMode normal_tensors(false);
+  require_gradients(flat_gradients_.defined() ? flat_gradients_
+                                              : at::zeros_like(flat_weights_));  // (P)
+}
+
+void Transformer::require_gradients(at::Tensor flat) {
   TORCH_CHECK(
       flat_weights_.scalar_type() == at::kFloat || flat_weights_.scalar_type() == at::kDouble,
       "a model that is trained keeps its weights in float32 or float64");
+  TORCH_CHECK(flat.sizes() == flat_weights_.sizes() && flat.is_contiguous() &&
+                  flat.scalar_type() == flat_weights_.scalar_type() &&
+                  flat.device() == flat_weights_.device(),
+              "the buffer for gradients is not like that of the weights");
   const c10::InferenceMode normal_tensors(false);
-  if (!flat_gradients_.defined()) flat_gradients_ = at::zeros_like(flat_weights_);  // (P)
+  flat_gradients_ = std::move(flat);  // (P)
   for (Parameter& parameter : parameters_) {
     parameter.value.requires_grad_();
     // backward() adds in place to a gradient that is there already.

@@ -100,6 +100,9 @@ class Transformer {
   /// Allocates the flat gradients (zero) and makes every parameter's .grad a view of them; backward
   /// adds in place. Throws c10::Error where the weights are narrower than float32.
   void require_gradients();
+  /// The same in memory of the caller's: zeros (P), contiguous, of the weights' dtype and device.
+  /// It must outlive whatever uses the gradients. Throws c10::Error where it does not fit.
+  void require_gradients(at::Tensor flat);
 
   /// The gradient of the head's weight, (V, C), a view of the flat buffer (the embedding's where it
   /// is tied).

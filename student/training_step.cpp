@@ -11,8 +11,10 @@ namespace temper {
 
 namespace {
 
-Transformer& with_gradients(Transformer& model) {
-  if (!model.flat_gradients().defined()) model.require_gradients();
+/// Gradients where the reduction finds them without a copy.
+Transformer& with_gradients(Transformer& model, Collectives& collectives) {
+  if (!model.flat_gradients().defined())
+    model.require_gradients(collectives.shared_zeros_like(model.flat_weights()));  // (P)
   return model;
 }
 
@@ -21,7 +23,7 @@ Transformer& with_gradients(Transformer& model) {
 TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config,
                            const LossConfig& loss, at::ScalarType compute, uint64_t seed,
                            Collectives& collectives, SoftTargetSource* source)
-    : model_(with_gradients(model)),
+    : model_(with_gradients(model, collectives)),
       corpus_(corpus),
       config_(config),
       loss_(loss),

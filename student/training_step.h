@@ -49,8 +49,9 @@ struct StepResult {
 class TrainingStep {
  public:
   /// `source` gives soft targets; null: hard labels alone. `seed` orders the data. All arguments
-  /// are kept by reference and must outlive the object. Broadcasts the weights of rank 0.
-  /// Collective over `collectives`.
+  /// are kept by reference and must outlive the object. Broadcasts the weights of rank 0. Gradients
+  /// that the model does not have yet lie in memory of `collectives`, and go with it. Collective
+  /// over `collectives`.
   TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config,
                const LossConfig& loss, at::ScalarType compute, uint64_t seed,
                Collectives& collectives, SoftTargetSource* source);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <exception>
 
+#include "comm/agree.h"
 #include "comm/mpi/check.h"
 
 namespace temper {
@@ -17,6 +18,11 @@ constexpr int64_t kPage = 4096;
 #ifndef MADV_POPULATE_WRITE
 constexpr int MADV_POPULATE_WRITE = 23;  // Linux 5.14; older headers do not name it
 #endif
+
+/// Left free beside a window: Open MPI has its own there, too.
+constexpr int64_t kSpareBytes = int64_t{16} << 20;
+
+std::string mebibytes(int64_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; }
 
 char* next_page(void* pointer) {
   const auto at = reinterpret_cast<uintptr_t>(pointer);
@@ -80,6 +86,35 @@ int64_t SharedWindow::free_bytes() {
   struct statvfs file_system {};
   if (statvfs(folder().c_str(), &file_system) != 0) return 0;
   return static_cast<int64_t>(file_system.f_bavail) * static_cast<int64_t>(file_system.f_frsize);
+}
+
+std::unique_ptr<SharedWindow> try_shared_window(const Communicator& node, int64_t bytes,
+                                                int64_t allowed, const std::string& what,
+                                                std::string* trouble) {
+  const int64_t needed = node.all_reduce(bytes);
+  if (allowed < 0) allowed = SharedWindow::free_bytes();
+  allowed = node.all_reduce(allowed, Reduce::kMin);
+  trouble->clear();
+  if (needed == 0) return nullptr;
+  if (needed + kSpareBytes > allowed) {
+    *trouble = what + " take " + mebibytes(needed) + " of shared memory and " +
+               SharedWindow::folder() + " has " + mebibytes(allowed);
+    return nullptr;
+  }
+  std::unique_ptr<SharedWindow> window;
+  std::string error;
+  try {
+    window = std::make_unique<SharedWindow>(node, bytes);
+    if (!window->reserve()) error = "the system has no memory left for it";
+  } catch (const c10::Error& failure) {
+    error = plain_message(failure);
+  }
+  for (const std::string& each : node.all_gather(error)) {
+    if (trouble->empty() && !each.empty())
+      *trouble = what + " cannot share " + mebibytes(needed) + " of memory: " + each;
+  }
+  if (!trouble->empty()) window.reset();
+  return window;
 }
 
 }  // namespace temper

@@ -4,6 +4,7 @@
 #include <mpi.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "comm/mpi/communicator.h"
@@ -41,5 +42,13 @@ class SharedWindow {
   int64_t bytes_;
   MPI_Win window_ = MPI_WIN_NULL;
 };
+
+/// A window with a segment of `bytes` for each rank of `node`, its memory reserved; null, with the
+/// reason in `trouble`, on all ranks of the node where it would take more than `allowed` bytes (the
+/// least of the ranks' counts; less than 0: what is free) or where one of them fails. `what` it is
+/// for begins the reason. Collective over `node`.
+std::unique_ptr<SharedWindow> try_shared_window(const Communicator& node, int64_t bytes,
+                                                int64_t allowed, const std::string& what,
+                                                std::string* trouble);
 
 }  // namespace temper

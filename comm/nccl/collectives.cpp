@@ -72,6 +72,39 @@ class NcclCollectives : public Collectives {
                "ncclBroadcast", comm_.get());
   }
 
+  /// On the stream, as everything here: there is nothing to move along and nothing to wait for.
+  int64_t start(Collective kind, const at::Tensor& flat) override {
+    if (kind == Collective::kAllReduce) {
+      all_reduce(flat, Reduce::kSum);
+      return 0;
+    }
+    check_tensor(flat);
+    TORCH_CHECK(flat.dim() == 1, "this collective takes a flat tensor, not one of ", flat.dim(),
+                " dimensions");
+    const bool gathers = kind == Collective::kAllGather;
+    const ncclDataType_t type = gathers ? ncclUint8 : nccl_type(flat.scalar_type());
+    const int64_t unit = gathers ? flat.element_size() : 1;  // NCCL's elements in one of ours
+    const c10::cuda::CUDAGuard guard(device_);
+    const cudaStream_t stream = c10::cuda::getCurrentCUDAStream(device_).stream();
+    // Shards may differ in length, so each is a reduction or a broadcast of its own.
+    check_nccl(ncclGroupStart(), "ncclGroupStart", comm_.get());
+    for (int owner = 0; owner < size_; ++owner) {
+      const Shard shard = shard_of(flat.numel(), owner, size_);
+      if (shard.count == 0) continue;
+      void* data = flat.narrow(0, shard.begin, shard.count).data_ptr();
+      const auto count = static_cast<size_t>(shard.count * unit);
+      if (gathers) {
+        check_nccl(ncclBroadcast(data, data, count, type, owner, comm_.get(), stream),
+                   "ncclBroadcast", comm_.get());
+      } else {
+        check_nccl(ncclReduce(data, data, count, type, ncclSum, owner, comm_.get(), stream),
+                   "ncclReduce", comm_.get());
+      }
+    }
+    check_nccl(ncclGroupEnd(), "ncclGroupEnd", comm_.get());
+    return 0;
+  }
+
  private:
   void check_tensor(const at::Tensor& tensor) const {
     TORCH_CHECK(tensor.is_cuda() && tensor.device().index() == device_ && tensor.is_contiguous(),

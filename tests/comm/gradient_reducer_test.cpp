@@ -4,21 +4,10 @@
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include "tests/comm/summands.h"
 
 namespace temper {
 namespace {
-
-/// Values whose sum depends on the order of addition in its last bits.
-at::Tensor gradients_of(int rank, int64_t count) {
-  const at::Tensor place = at::arange(count, at::kDouble);                          // (P)
-  return ((place * (rank + 1) * 0.7).sin() * at::exp2(place % 13)).to(at::kFloat);  // (P)
-}
-
-bool same_bits(const at::Tensor& a, const at::Tensor& b) {
-  return a.nbytes() == b.nbytes() &&
-         std::memcmp(a.const_data_ptr(), b.const_data_ptr(), a.nbytes()) == 0;
-}
 
 TEST(GradientReducerTest, SumsOverRanks) {
   const Communicator world = Communicator::world();
@@ -39,7 +28,7 @@ TEST(GradientReducerTest, GivesTheSameBitsOnEachRankAndAgain) {
   constexpr int64_t kCount = 300'000;
   at::Tensor first;
   for (int run = 0; run < 3; ++run) {
-    const at::Tensor flat = gradients_of(world.rank(), kCount);  // (P)
+    const at::Tensor flat = summand(world.rank(), kCount, at::kFloat);  // (P)
     GradientReducer(*collectives, flat, 1 << 18).reduce();
     if (run == 0) first = flat;
     EXPECT_TRUE(same_bits(flat, first));
@@ -49,10 +38,61 @@ TEST(GradientReducerTest, GivesTheSameBitsOnEachRankAndAgain) {
   EXPECT_TRUE(same_bits(first, of_rank_0));
 
   at::Tensor exact = at::zeros({kCount}, at::kDouble);  // (P)
-  for (int r = 0; r < world.size(); ++r) exact += gradients_of(r, kCount).to(at::kDouble);
+  for (int r = 0; r < world.size(); ++r) exact += summand(r, kCount, at::kFloat).to(at::kDouble);
   // float32 sums of n terms below 2^12: each addition errs by at most half an ulp of 4 · 2^12,
   // 2^-10
   EXPECT_LE((first.to(at::kDouble) - exact).abs().max().item<double>(), world.size() * 0.001);
+}
+
+TEST(GradientReducerTest, BucketsThatLeaveEarlyHaveTheSameBits) {
+  const Communicator world = Communicator::world();
+  const auto collectives = make_mpi_collectives(world);
+  constexpr int64_t kCount = 50'003;
+  std::vector<at::Tensor> terms;
+  for (int r = 0; r < world.size(); ++r) terms.push_back(summand(r, kCount, at::kFloat));
+  const at::Tensor expected = sequential_sum(terms);  // (P)
+  for (const bool shared : {false, true}) {
+    const at::Tensor like = at::empty({kCount}, at::kFloat);  // (P)
+    const at::Tensor flat =
+        shared ? collectives->shared_zeros_like(like) : at::zeros_like(like);  // (P)
+    GradientReducer reducer(*collectives, flat, 1 << 14);
+    for (int round = 0; round < 20; ++round) {
+      // Backward: from the end, in steps that differ from rank to rank.
+      const at::Tensor& mine = terms[static_cast<size_t>(world.rank())];  // (P)
+      const int64_t step = 999 + 1711 * world.rank();
+      for (int64_t end = kCount; end > 0; end -= step) {
+        const int64_t begin = std::max<int64_t>(0, end - step);
+        flat.narrow(0, begin, end - begin).copy_(mine.narrow(0, begin, end - begin));
+        if (begin > 0 || round % 2 == 0) reducer.ready_from(begin);
+      }
+      reducer.finish();
+      EXPECT_TRUE(same_bits(flat, expected)) << shared << " " << round;
+      flat.copy_(mine);
+      reducer.reduce();
+      EXPECT_TRUE(same_bits(flat, expected)) << shared << " " << round;
+    }
+  }
+}
+
+TEST(GradientReducerTest, ScattersTheBucketsOfAShardedOptimizer) {
+  const Communicator world = Communicator::world();
+  const auto collectives = make_mpi_collectives(world);
+  constexpr int64_t kCount = 50'003;
+  std::vector<at::Tensor> terms;
+  for (int r = 0; r < world.size(); ++r) terms.push_back(summand(r, kCount, at::kFloat));
+  const at::Tensor expected = sequential_sum(terms);                 // (P)
+  const at::Tensor flat = collectives->shared_zeros_like(expected);  // (P)
+  GradientReducer reducer(*collectives, flat, 1 << 14, Collective::kReduceScatter);
+  flat.copy_(terms[static_cast<size_t>(world.rank())]);
+  reducer.reduce();
+  int64_t covered = 0;
+  for (const Shard& bucket : reducer.buckets()) {
+    const Shard own = shard_of(bucket.count, world.rank(), world.size());
+    const int64_t begin = bucket.begin + own.begin;
+    EXPECT_TRUE(same_bits(flat.narrow(0, begin, own.count), expected.narrow(0, begin, own.count)));
+    covered += own.count;
+  }
+  EXPECT_EQ(world.all_reduce(covered), kCount);
 }
 
 TEST(GradientReducerTest, RefusesWhatIsNotFlat) {

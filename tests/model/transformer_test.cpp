@@ -3,6 +3,7 @@
 #include "model/transformer.h"
 
 #include <ATen/ATen.h>
+#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
 namespace temper {
@@ -23,6 +24,21 @@ TransformerConfig shape(Family family) {
   config.qkv_bias = family == Family::kQwen2;
   config.qk_norm = family == Family::kQwen3;
   return config;
+}
+
+TEST(TransformerGradientsTest, LieInTheCallersMemory) {
+  Transformer model(shape(Family::kLlama));
+  model.init_weights(3);
+  const at::Tensor flat = at::zeros_like(model.flat_weights());  // (P)
+  EXPECT_THROW(model.require_gradients(at::zeros({flat.numel() + 1})), c10::Error);
+  EXPECT_THROW(model.require_gradients(flat.to(at::kDouble)), c10::Error);
+  model.require_gradients(flat);
+  EXPECT_TRUE(model.flat_gradients().is_same(flat));
+  const Parameter& last = model.parameters().back();
+  model.hidden(at::zeros({1, 3}, at::kLong), at::kFloat).sum().backward();  // (1, S, C)
+  EXPECT_EQ(last.value.grad().const_data_ptr(),
+            static_cast<const float*>(flat.const_data_ptr()) + last.offset);
+  EXPECT_GT(flat.abs().max().item<double>(), 0);
 }
 
 class TransformerTest : public testing::TestWithParam<Family> {};
