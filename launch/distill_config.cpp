@@ -61,6 +61,10 @@ void DistillConfig::validate() const {
       ": how many micro-batches share a forward pass then depends on timing, and with "
       "it the last bits, so that a damaged shard could not be made again as it was; "
       "give --teacher.batch 0");
+  TORCH_CHECK_VALUE(gradient_path.empty() || !train.shard_optimizer, "--debug.dump-gradient ",
+                    gradient_path,
+                    " with --train.shard-optimizer true: no rank has the whole gradient; give "
+                    "--train.shard-optimizer false");
   TORCH_CHECK_VALUE(seeds >= 1 && seeds <= 1000, "--compare.seeds is ", seeds, ": give 1 to 1000");
 }
 

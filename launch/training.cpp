@@ -43,6 +43,9 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   for (int64_t number = 0; number < stage.train.steps; ++number) {
     const StepResult result = step.run(number);
     const bool last = number + 1 == stage.train.steps;
+    const bool saves = !stage.checkpoint_dir.empty() && stage.train.checkpoint_every > 0 &&
+                       ((number + 1) % stage.train.checkpoint_every == 0 || last);
+    if (saves || last) step.settle();
     if (logs) {
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
@@ -90,8 +93,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                             parts.c_str(), result.grad_norm, result.lr,
                             count_text(step_tokens / result.seconds).c_str(), waits.c_str()),
                      last || number == 0 || (number + 1) % stage.train.log_every == 0);
-      if (!stage.checkpoint_dir.empty() && stage.train.checkpoint_every > 0 &&
-          ((number + 1) % stage.train.checkpoint_every == 0 || last)) {
+      if (saves) {
         save_model(model,
                    format("%s/step-%08lld", stage.checkpoint_dir.c_str(),
                           static_cast<long long>(number + 1)),

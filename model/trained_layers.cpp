@@ -29,10 +29,6 @@ GradientSink& sink_of(AutogradContext* context) {
 
 int64_t address(GradientSink& sink) { return reinterpret_cast<int64_t>(&sink); }
 
-void added(const GradientSink& sink, const at::Tensor& gradient) {
-  if (sink.added) sink.added(gradient);
-}
-
 // What a linear layer takes beside its input; autograd does not look into it.
 struct LinearWeights {
   const at::Tensor &weight, &bias;           // in the compute dtype
@@ -54,25 +50,20 @@ struct Linear : torch::autograd::Function<Linear> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
     const at::Tensor& of_output = gradients[0];  // (N, out)
-    GradientSink& sink = sink_of(context);
     const at::Tensor gradient = kept(context, kGradient);          // (out, in)
     const at::Tensor bias_gradient = kept(context, kBiasGradient);  // (out)
-    add_weight_gradient(of_output, saved[0], gradient, sink.buffer);
-    added(sink, gradient);
-    if (bias_gradient.defined()) {
+    add_weight_gradient(of_output, saved[0], gradient, sink_of(context).buffer);
+    if (bias_gradient.defined())
       bias_gradient.add_(of_output.sum(0, /*keepdim=*/false, bias_gradient.scalar_type()));
-      added(sink, bias_gradient);
-    }
     return {at::mm(of_output, saved[1]), {}, {}};  // (N, in)
   }
 };
 
 struct Embedding : torch::autograd::Function<Embedding> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& master,
-                            const at::Tensor& tokens, int64_t sink) {
+                            const at::Tensor& tokens) {
     context->save_for_backward({tokens});
     keep(context, kGradient, master.grad());
-    context->saved_data[kSink] = sink;
     return at::embedding(master, tokens);  // (B, S, C)
   }
 
@@ -81,8 +72,7 @@ struct Embedding : torch::autograd::Function<Embedding> {
     const at::Tensor rows = gradients[0].flatten(0, 1);  // (N, C)
     const at::Tensor gradient = kept(context, kGradient);  // (V, C)
     gradient.index_add_(0, saved[0].flatten(), rows.to(gradient.scalar_type()));
-    added(sink_of(context), gradient);
-    return {{}, {}, {}};
+    return {{}, {}};
   }
 };
 
@@ -97,9 +87,8 @@ at::Tensor trained_linear(const at::Tensor& input, const at::Tensor& weight, con
                                      sink});
 }
 
-at::Tensor trained_embedding(const at::Tensor& master, const at::Tensor& tokens,
-                             GradientSink& sink) {
-  return Embedding::apply(master, tokens, address(sink));
+at::Tensor trained_embedding(const at::Tensor& master, const at::Tensor& tokens) {
+  return Embedding::apply(master, tokens);
 }
 
 }  // namespace temper

@@ -5,16 +5,11 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
-
 namespace temper {
 
-/// What a backward pass needs beside the activations. Must outlive it.
+/// What backward passes keep from one to the next. Must outlive them.
 struct GradientSink {
   at::Tensor buffer;  ///< of add_weight_gradient()
-  /// Called when a parameter has got its gradient of this backward pass; a tied matrix more than
-  /// once.
-  std::function<void(const at::Tensor& gradient)> added;
 };
 
 /// input (N, in) · weightᵀ + bias -> (N, out), all of one dtype; bias (out) or undefined. `master`
@@ -25,7 +20,6 @@ at::Tensor trained_linear(const at::Tensor& input, const at::Tensor& weight, con
 
 /// Rows of `master` (V, C) at tokens (B, S) int64 -> (B, S, C) in the master's dtype. Backward adds
 /// to the rows that occur alone.
-at::Tensor trained_embedding(const at::Tensor& master, const at::Tensor& tokens,
-                             GradientSink& sink);
+at::Tensor trained_embedding(const at::Tensor& master, const at::Tensor& tokens);
 
 }  // namespace temper

@@ -94,6 +94,20 @@ void Transformer::require_gradients(at::Tensor flat) {
   }
 }
 
+void Transformer::move_weights(at::Tensor flat) {
+  TORCH_CHECK(flat.sizes() == flat_weights_.sizes() && flat.is_contiguous() &&
+                  flat.scalar_type() == flat_weights_.scalar_type() &&
+                  flat.device() == flat_weights_.device(),
+              "the buffer for weights is not like the one that they are in");
+  const at::NoGradGuard no_grad;
+  flat.copy_(flat_weights_);
+  flat_weights_ = std::move(flat);  // (P)
+  for (Parameter& parameter : parameters_) {
+    parameter.value.set_data(flat_weights_.narrow(0, parameter.offset, parameter.value.numel())
+                                 .view(parameter.value.sizes()));  // (shape of the plan)
+  }
+}
+
 const at::Tensor& Transformer::head() const { return weight(plan_.head); }
 
 at::Tensor Transformer::head(at::ScalarType compute) const {
@@ -102,11 +116,17 @@ at::Tensor Transformer::head(at::ScalarType compute) const {
 
 Transformer::Cast::Cast(Transformer& model, at::ScalarType compute) : model_(model) {
   if (model.flat_weights_.scalar_type() == compute) return;
-  const at::NoGradGuard no_grad;
   if (!model.flat_cast_.defined() || model.flat_cast_.scalar_type() != compute)
     model.flat_cast_ = at::empty_like(model.flat_weights_, compute);  // (P)
-  model.flat_cast_.copy_(model.flat_weights_);
   model.cast_ = true;
+}
+
+void Transformer::Cast::through(int64_t end) {
+  if (!model_.cast_ || end <= done_) return;
+  const at::NoGradGuard no_grad;
+  const int64_t count = end - done_;
+  model_.flat_cast_.narrow(0, done_, count).copy_(model_.flat_weights_.narrow(0, done_, count));
+  done_ = end;
 }
 
 Transformer::Cast::~Cast() { model_.cast_ = false; }

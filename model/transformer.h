@@ -28,6 +28,19 @@ struct Parameter {
   bool decays = false;  // weight decay applies (matrices: yes; norms and biases: no)
 };
 
+/// What a training step wants to know of a forward pass and of its backward pass. Any may be empty.
+struct ForwardHooks {
+  /// Called after each layer, forward and (with a graph) backward: on a CPU this is where whoever
+  /// computes can let messages progress.
+  std::function<void()> between = {};
+  /// Called before flat_weights()[0, end) are read; end grows.
+  std::function<void(int64_t end)> needs = {};
+  /// Called in the backward pass when flat_gradients()[begin, P) have all that it gives them, but for
+  /// the head, which is the caller's; begin falls. What is in front of the first layer is final when
+  /// backward() returns.
+  std::function<void(int64_t begin)> final_from = {};
+};
+
 class Transformer {
  public:
   /// Weights are zero until init_weights() or a loader fills them. dtype of the buffers: float32 or
@@ -50,10 +63,8 @@ class Transformer {
   /// computed in at least float32). Records a graph when grad mode is on and the weights require
   /// gradients. The same inputs give the same bits. Throws c10::ValueError where S exceeds the
   /// positions or tokens have another shape or dtype.
-  /// `between`, where given, is called after each layer, forward and (with a graph) backward: on a
-  /// CPU this is where whoever computes can let messages progress.
   at::Tensor hidden(const at::Tensor& tokens, at::ScalarType compute,
-                    const std::function<void()>& between = {}) const;
+                    const ForwardHooks& hooks = {}) const;
 
   /// The head's weight, (V, C): the embedding itself where it is tied.
   const at::Tensor& head() const;
@@ -64,13 +75,17 @@ class Transformer {
   /// them from there. For a training step, in which the weights do not change.
   class Cast {
    public:
+    /// Casts nothing yet.
     Cast(Transformer& model, at::ScalarType compute);
     ~Cast();
+    /// Casts flat_weights()[0, end), as far as that has not been done.
+    void through(int64_t end);
     Cast(const Cast&) = delete;
     Cast& operator=(const Cast&) = delete;
 
    private:
     Transformer& model_;
+    int64_t done_ = 0;
   };
 
   /// The same model with its weights in `dtype`, for inference.
@@ -92,10 +107,8 @@ class Transformer {
   /// bits, for about a third more time.
   void checkpoint_activations(bool on) { checkpoints_ = on; }
 
-  /// Called during a backward pass of hidden() when a parameter has got its gradient.
-  void on_gradient(std::function<void(const at::Tensor& gradient)> call) {
-    sink_->added = std::move(call);
-  }
+  /// Moves the weights into `flat` (P), which is like flat_weights(): memory that other ranks see.
+  void move_weights(at::Tensor flat);
 
   /// Allocates the flat gradients (zero) and makes every parameter's .grad a view of them; backward
   /// adds in place. Throws c10::Error where the weights are narrower than float32.

@@ -73,7 +73,7 @@ at::Tensor Transformer::block(const LayerPlan& layer, const at::Tensor& x, const
 }
 
 at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
-                               const std::function<void()>& between) const {
+                               const ForwardHooks& hooks) const {
   TORCH_CHECK_VALUE(tokens.dim() == 2 && tokens.scalar_type() == at::kLong && tokens.numel() > 0,
                     "tokens must be a non-empty (sequences, positions) tensor of int64, not ",
                     tokens.sizes(), " of ", c10::toString(tokens.scalar_type()));
@@ -92,12 +92,24 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
   RotaryTable::Angles angles;
   if (rotary_) angles = rotary_->angles(positions, wide, tokens.device());
 
-  at::Tensor x = trains() ? trained_embedding(weight(plan_.embedding), tokens, *sink_)
+  const auto offset_of = [&](int index) { return parameters_[static_cast<size_t>(index)].offset; };
+  // Where a layer's weights end, the next one's begin.
+  const auto end_of = [&](size_t layer) {
+    return offset_of(layer + 1 < plan_.layers.size() ? plan_.layers[layer + 1].norm1
+                                                     : plan_.final_norm);
+  };
+  const auto need = [&](int64_t end) {
+    if (hooks.needs) hooks.needs(end);
+  };
+  need(offset_of(plan_.layers.front().norm1));
+  at::Tensor x = trains() ? trained_embedding(weight(plan_.embedding), tokens)
                           : at::embedding(weight(plan_.embedding), tokens);  // (B, S, C)
   if (plan_.positions >= 0) x = x + weight(plan_.positions).narrow(0, 0, positions);  // (B, S, C)
   x = x.view({sequences * positions, config_.width}).to(compute);                     // (N, C)
   at::Tensor delta;
-  for (const LayerPlan& layer : plan_.layers) {
+  for (size_t number = 0; number < plan_.layers.size(); ++number) {
+    const LayerPlan& layer = plan_.layers[number];
+    need(end_of(number));
     const LayerFunction run = [this, &layer, shape, angles, wide](const at::Tensor& into,
                                                                   const at::Tensor& added) {
       const AddedNorm start = add_norm(into, added, weight_as(layer.norm1, wide),
@@ -107,11 +119,16 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
       return LayerState{sum, next};
     };
     std::tie(x, delta) = trains() && checkpoints_ ? checkpointed(run, x, delta) : run(x, delta);
-    if (!between) continue;
-    between();
-    if (delta.requires_grad())
-      delta.register_hook([between](const at::Tensor&) { between(); });  // when backward comes by
+    if (hooks.between) hooks.between();
+    if (!delta.requires_grad() || (!hooks.between && !hooks.final_from)) continue;
+    // Called when the backward pass has been through all that follows this layer.
+    delta.register_hook([between = hooks.between, final_from = hooks.final_from,
+                         end = end_of(number)](const at::Tensor&) {
+      if (between) between();
+      if (final_from) final_from(end);
+    });
   }
+  need(flat_weights_.numel());
   const AddedNorm end = add_norm(x, delta, weight_as(plan_.final_norm, wide),
                                  weight_as(plan_.final_norm_bias, wide), config_.norm_eps);
   return end.normed.view({sequences, positions, config_.width});  // (B, S, C)

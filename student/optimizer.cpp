@@ -2,29 +2,45 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 namespace temper {
 
-Optimizer::Optimizer(Transformer& model, const TrainConfig& config)
+namespace {
+
+Shard common(const Shard& a, const Shard& b) {
+  const int64_t begin = std::max(a.begin, b.begin);
+  return {begin, std::min(a.begin + a.count, b.begin + b.count) - begin};
+}
+
+}  // namespace
+
+Optimizer::Optimizer(Transformer& model, const TrainConfig& config, const std::vector<Shard>& own)
     : adamw_(config.optimizer == "adamw"),
       beta1_(config.beta1),
       beta2_(config.beta2),
       eps_(config.eps),
       groups_(2) {
   const at::NoGradGuard no_grad;
-  if (adamw_)
-    moments_ =
-        at::zeros({2, model.flat_weights().numel()}, model.flat_weights().options());  // (2, P)
+  int64_t total = 0;
+  for (const Shard& part : own) total += part.count;
+  if (adamw_) moments_ = at::zeros({2, total}, model.flat_weights().options());  // (2, total)
   groups_[1].weight_decay = config.weight_decay;
-  for (const Parameter& parameter : model.parameters()) {
-    Group& group = groups_[parameter.decays ? 1 : 0];
-    const int64_t count = parameter.value.numel();
-    group.weights.push_back(model.flat_weights().narrow(0, parameter.offset, count));  // (count)
-    group.gradients.push_back(
-        model.flat_gradients().narrow(0, parameter.offset, count));  // (count)
-    if (!adamw_) continue;
-    group.first_moments.push_back(moments_[0].narrow(0, parameter.offset, count));   // (count)
-    group.second_moments.push_back(moments_[1].narrow(0, parameter.offset, count));  // (count)
-    group.steps.push_back(at::zeros({}, moments_.options().dtype(at::kFloat)));
+  int64_t before = 0;  // of moments_
+  for (const Shard& part : own) {
+    for (const Parameter& parameter : model.parameters()) {
+      const Shard mine = common(part, {parameter.offset, parameter.value.numel()});
+      if (mine.count <= 0) continue;
+      Group& group = groups_[parameter.decays ? 1 : 0];
+      group.weights.push_back(model.flat_weights().narrow(0, mine.begin, mine.count));
+      group.gradients.push_back(model.flat_gradients().narrow(0, mine.begin, mine.count));
+      if (!adamw_) continue;
+      const int64_t at = before + mine.begin - part.begin;
+      group.first_moments.push_back(moments_[0].narrow(0, at, mine.count));   // (count)
+      group.second_moments.push_back(moments_[1].narrow(0, at, mine.count));  // (count)
+      group.steps.push_back(at::zeros({}, moments_.options().dtype(at::kFloat)));
+    }
+    before += part.count;
   }
 }
 

@@ -33,6 +33,10 @@ void TrainConfig::add_options(po::options_description& options) {
   add("train.optimizer",
       po::value<std::string>(&optimizer)->default_value(optimizer)->value_name("NAME"),
       "adamw, or sgd (plain, without momentum: for checks)");
+  add("train.shard-optimizer",
+      po::value<bool>(&shard_optimizer)->default_value(shard_optimizer)->value_name("true|false"),
+      "each student rank keeps the optimizer's state of its own share of the weights, and updates "
+      "these (ZeRO-1): 1/N of the memory, the same bits");
   add("train.lr", number(&lr), "highest learning rate");
   add("train.min-lr-share", number(&min_lr_share),
       "share of train.lr that is left at the end of the cosine");

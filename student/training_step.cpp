@@ -11,6 +11,9 @@ namespace temper {
 
 namespace {
 
+// Small enough that the first ones leave early, and that a part fits the caches.
+constexpr int64_t kBucketBytes = int64_t{4} << 20;
+
 /// Gradients where the reduction finds them without a copy.
 Transformer& with_gradients(Transformer& model, Collectives& collectives) {
   if (!model.flat_gradients().defined())
@@ -19,6 +22,16 @@ Transformer& with_gradients(Transformer& model, Collectives& collectives) {
 }
 
 }  // namespace
+
+// Note [Sharded optimizer]
+// ~~~~~~~~~~~~~~~~~~~~~~~~
+// ZeRO-1: of each bucket of the gradient a rank gets the sum of its own shard, updates the weights
+// of that shard, with moments for it alone, and sends them to all. The weights come while the next
+// forward pass runs; each layer waits for its own (need_weights()). Nobody writes weights before
+// all have them: the next reduction ends with Collectives::finish(), which says so.
+//
+// Without sharding every rank updates every shard. Both ways add up, divide and update the same
+// pieces in the same order, so they give the same bits.
 
 TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config,
                            const LossConfig& loss, at::ScalarType compute, uint64_t seed,
@@ -30,33 +43,57 @@ TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const Train
       compute_(compute),
       seed_(seed),
       collectives_(collectives),
-      source_(source),
-      optimizer_(model, config),
-      reducer_(std::make_unique<GradientReducer>(collectives, model.flat_gradients())) {
+      source_(source) {
+  const bool sharded = config.shard_optimizer && collectives.size() > 1;
+  reducer_ = std::make_unique<GradientReducer>(
+      collectives, model.flat_gradients(), kBucketBytes,
+      sharded ? Collective::kReduceScatter : Collective::kAllReduce);
+  std::vector<Shard> updated;
+  for (const Shard& bucket : reducer_->buckets()) {
+    for (int rank = 0; rank < collectives.size(); ++rank) {
+      Shard part = shard_of(bucket.count, rank, collectives.size());
+      if (part.count == 0) continue;
+      part.begin += bucket.begin;
+      segments_.push_back(part);
+      own_.push_back(!sharded || rank == collectives.rank());
+      if (own_.back()) updated.push_back(part);
+    }
+  }
   model_.checkpoint_activations(config.activation_checkpointing);
   const at::NoGradGuard no_grad;
+  if (sharded) model_.move_weights(collectives.shared_zeros_like(model.flat_weights()));
+  optimizer_ = std::make_unique<Optimizer>(model_, config, updated);
   collectives_.broadcast(model_.flat_weights(), 0);
 }
 
-StepResult TrainingStep::run(int64_t step) {
-  const auto start = std::chrono::steady_clock::now();
+// Loss and gradient of this rank's rows; buckets of the gradient leave as they are done.
+LossSums TrainingStep::forward_and_backward(int64_t step) {
   const at::Device device = model_.flat_weights().device();
-  const at::Tensor gradient = model_.flat_gradients();  // (P)
-  gradient.zero_();
+  Transformer::Cast cast(model_, compute_);
 
   // Note [Progress]
   // MPI moves a large message only inside its calls, and both ends must be there.
   // So whoever computes on a CPU looks in between its matrix products; over a slow link the
   // messages would stand still otherwise, and over a fast one wait for the other side's next call.
-  std::function<void()> progress;
-  if (source_ != nullptr && device.is_cpu()) progress = [this] { source_->progress(); };
+  ForwardHooks hooks;
+  if (device.is_cpu() && (source_ != nullptr || collectives_.size() > 1)) {
+    hooks.between = [this] {
+      if (source_ != nullptr) source_->progress();
+      reducer_->progress();
+    };
+  }
+  hooks.needs = [&](int64_t end) {
+    need_weights(end);
+    cast.through(end);
+  };
 
   LossSums sums;
-  const Transformer::Cast cast(model_, compute_);
   const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());
   const int64_t micro =
       config_.micro_batch > 0 ? config_.micro_batch : std::max<int64_t>(1, mine.size());
   for (const RowRange& rows : micro_batches(mine, micro)) {
+    if (rows.end == mine.end && collectives_.size() > 1)
+      hooks.final_from = [this](int64_t begin) { reducer_->ready_from(begin); };
     const Batch batch = corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin,
                                      rows.size(), config_.seq);
     const at::Tensor tokens = batch.tokens.to(device);              // (B, S)
@@ -64,7 +101,7 @@ StepResult TrainingStep::run(int64_t step) {
     at::Tensor hidden;
     {
       const at::AutoGradMode grad(true);
-      hidden = model_.hidden(tokens, compute_, progress).flatten(0, 1);  // (N, C)
+      hidden = model_.hidden(tokens, compute_, hooks).flatten(0, 1);  // (N, C)
     }
     // Asked for after the forward pass, so that a teacher has had that much longer.
     SoftTargets teacher;
@@ -77,23 +114,72 @@ StepResult TrainingStep::run(int64_t step) {
     at::Tensor hidden_gradient;  // (N, C)
     HeadLossOptions options;
     options.workspace = &head_workspace_;
-    options.between = progress;
-    sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), labels, teacher,
-                      loss_, hidden_gradient, options);
+    options.between = hooks.between;
+    sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), labels,
+                      teacher, loss_, hidden_gradient, options);
     hidden.backward(hidden_gradient);
   }
+  return sums;
+}
+
+// Σ g² of each segment that this rank updates, 0 of the others.
+std::vector<double> TrainingStep::squared_norms() const {
+  std::vector<double> squares(segments_.size(), 0.0);
+  for (size_t i = 0; i < segments_.size(); ++i) {
+    if (!own_[i]) continue;
+    const double norm = at::linalg_vector_norm(
+                            model_.flat_gradients().narrow(0, segments_[i].begin, segments_[i].count),
+                            2, at::OptionalIntArrayRef{}, /*keepdim=*/false, at::kDouble)
+                            .item<double>();
+    squares[i] = norm * norm;
+  }
+  return squares;
+}
+
+// Sends the updated shards, those that the next forward pass reads first in front.
+void TrainingStep::gather_weights() {
+  if (!config_.shard_optimizer || collectives_.size() == 1) return;
+  const std::vector<Shard>& buckets = reducer_->buckets();
+  for (auto bucket = buckets.rbegin(); bucket != buckets.rend(); ++bucket) {
+    const at::Tensor part =
+        model_.flat_weights().narrow(0, bucket->begin, bucket->count);  // (count)
+    gathering_.push_back({*bucket, collectives_.start(Collective::kAllGather, part)});
+  }
+}
+
+void TrainingStep::need_weights(int64_t end) {
+  for (; !gathering_.empty() && gathering_.front().part.begin < end; gathering_.pop_front())
+    collectives_.wait(gathering_.front().ticket);
+}
+
+void TrainingStep::settle() {
+  need_weights(model_.flat_weights().numel());
+  collectives_.finish();
+}
+
+StepResult TrainingStep::run(int64_t step) {
+  const auto start = std::chrono::steady_clock::now();
+  const at::Device device = model_.flat_weights().device();
+  const at::Tensor gradient = model_.flat_gradients();  // (P)
+  gradient.zero_();
+  const LossSums sums = forward_and_backward(step);
 
   const auto reduction = std::chrono::steady_clock::now();
-  reducer_->reduce();
+  reducer_->finish();
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
   const LookaheadFill fill = source_ != nullptr ? source_->take_fill() : LookaheadFill{};
-  at::Tensor totals = at::tensor({sums.loss, sums.kl, sums.ce, static_cast<double>(sums.tokens),
-                                  bytes, fill.granted, fill.arrived},
-                                 at::kDouble)
-                          .to(device);  // (7)
+  std::vector<double> values = {sums.loss, sums.kl,      sums.ce,     static_cast<double>(sums.tokens),
+                                bytes,     fill.granted, fill.arrived};
+  const std::vector<double> squares = squared_norms();
+  const bool sharded = config_.shard_optimizer && collectives_.size() > 1;
+  const size_t own_values = values.size();
+  if (sharded) values.insert(values.end(), squares.begin(), squares.end());
+  at::Tensor totals = at::tensor(values, at::kDouble).to(device);  // (values)
   collectives_.all_reduce(totals);
   totals = totals.cpu();
   const double* total = totals.const_data_ptr<double>();
+  double square = 0;
+  for (size_t i = 0; i < squares.size(); ++i) square += sharded ? total[own_values + i] : squares[i];
 
   StepResult result;
   result.step = step;
@@ -106,7 +192,7 @@ StepResult TrainingStep::run(int64_t step) {
   result.fill = {.granted = total[5], .arrived = total[6]};
   result.lr = config_.learning_rate(step);
   // Every rank holds the same sums, so that all of them stop, or none.
-  result.grad_norm = gradient.norm().item<double>() * per_token;
+  result.grad_norm = std::sqrt(square) * per_token;
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
     throw NumericError(c10::str(
         "step ", step, ": the loss is ", result.loss, " and the gradient's norm ", result.grad_norm,
@@ -117,8 +203,10 @@ StepResult TrainingStep::run(int64_t step) {
 
   double scale = per_token;
   if (config_.clip > 0 && result.grad_norm > config_.clip) scale *= config_.clip / result.grad_norm;
-  gradient.mul_(scale);
-  optimizer_.step(result.lr);
+  for (size_t i = 0; i < segments_.size(); ++i)
+    if (own_[i]) gradient.narrow(0, segments_[i].begin, segments_[i].count).mul_(scale);
+  optimizer_->step(result.lr);
+  gather_weights();
 
   if (source_ != nullptr) result.wait_seconds = source_->take_wait_seconds();
   const auto end = std::chrono::steady_clock::now();

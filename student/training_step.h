@@ -6,9 +6,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include "comm/collectives.h"
 #include "comm/gradient_reducer.h"
@@ -60,6 +62,13 @@ class TrainingStep {
   /// finite.
   StepResult run(int64_t step);
 
+  /// Until the weights are those after the last step, on every rank: with a sharded optimizer parts
+  /// of them are still on their way when run() returns. Collective.
+  void settle();
+
+  /// Bytes of the optimizer's state on this rank.
+  int64_t optimizer_bytes() const { return optimizer_->state_bytes(); }
+
   /// Called with the reduced, normalised, unclipped flat gradient (P) before the update (for
   /// checks).
   std::function<void(int64_t step, const at::Tensor& gradient)> on_gradient;
@@ -73,8 +82,24 @@ class TrainingStep {
   uint64_t seed_;
   Collectives& collectives_;
   SoftTargetSource* source_;
-  Optimizer optimizer_;
+  LossSums forward_and_backward(int64_t step);
+  std::vector<double> squared_norms() const;
+  void gather_weights();
+  void need_weights(int64_t end);
+
   std::unique_ptr<GradientReducer> reducer_;
+  /// The shards of all ranks in all buckets, in one order on every rank: the gradient's norm is
+  /// summed by them, and the weights are updated by them, so that a sharded optimizer gives the bits
+  /// of one that is not.
+  std::vector<Shard> segments_;
+  std::vector<bool> own_;  // of each segment: this rank updates it
+  std::unique_ptr<Optimizer> optimizer_;
+  /// Weights that are on their way, those in front first.
+  struct Gathering {
+    Shard part;
+    int64_t ticket = 0;
+  };
+  std::deque<Gathering> gathering_;
   HeadLossWorkspace head_workspace_;
 };
 

@@ -23,7 +23,7 @@ at::Tensor TeacherInference::hidden(const at::Tensor& tokens,
                                     const std::function<void()>& between) const {
   const at::NoGradGuard no_grad;
   const at::Device device = model_.flat_weights().device();
-  return model_.hidden(tokens.to(device), compute_, between).flatten(0, 1);  // (N, C)
+  return model_.hidden(tokens.to(device), compute_, {.between = between}).flatten(0, 1);  // (N, C)
 }
 
 void TeacherInference::soft_targets(const MicroBatchId& id, const at::Tensor& tokens,

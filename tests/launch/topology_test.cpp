@@ -186,5 +186,31 @@ TEST(TopologyTest, TheSameLayoutTwiceIsTheSameBitForBit) {
   }
 }
 
+// ZeRO-1 changes where the optimizer's state is, and no bit of the weights.
+TEST(TopologyTest, ShardedOptimizerGivesTheSameBits) {
+  const ScratchDir scratch;
+  const auto weights = [&](const std::string& name, int ranks, int teachers, const char* sharded) {
+    const std::string dir = scratch / name;
+    const Outcome outcome = launch(
+        {"distill", "--run.dir", dir, "--launch.teachers", std::to_string(teachers),
+         "--teacher.layers", "1", "--teacher.width", "32", "--student.layers", "2",
+         "--student.width", "32", "--student.heads", "2", "--train.steps", "50", "--train.batch",
+         "6", "--train.micro-batch", "1", "--train.seq", "16", "--train.shard-optimizer", sharded,
+         "--train.checkpoint-every", "20", "--evaluate.max-tokens", "128", "--run.threads", "1"},
+        ranks);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return std::pair(flat(dir + "/student/model.safetensors"),
+                     flat(dir + "/checkpoints/step-00000040/model.safetensors"));
+  };
+  for (const auto& [ranks, teachers] : {std::pair(2, 0), {3, 0}, {3, 1}}) {
+    const std::string name = std::to_string(ranks) + std::to_string(teachers);
+    const auto [whole, whole_before] = weights("whole" + name, ranks, teachers, "false");
+    const auto [cut, cut_before] = weights("cut" + name, ranks, teachers, "true");
+    EXPECT_TRUE(at::equal(cut, whole)) << name;
+    EXPECT_TRUE(at::equal(cut_before, whole_before)) << name;
+    EXPECT_FALSE(at::equal(cut, cut_before)) << name;
+  }
+}
+
 }  // namespace
 }  // namespace temper

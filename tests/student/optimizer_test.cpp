@@ -36,7 +36,7 @@ TEST(OptimizerTest, AdamWFollowsThePaper) {
   }
   ASSERT_GT(decay.sum().item<double>(), 0);
   ASSERT_LT(decay.sum().item<double>(), config.weight_decay * owned.sum().item<double>());
-  Optimizer optimizer(model, config);
+  Optimizer optimizer(model, config, {{0, model.flat_weights().numel()}});
   at::manual_seed(4);
   for (int t = 1; t <= 5; ++t) {
     const at::Tensor g = at::randn_like(expected) * owned;  // (P)
@@ -55,6 +55,39 @@ TEST(OptimizerTest, AdamWFollowsThePaper) {
   EXPECT_LT(((model.flat_weights() - expected).norm() / expected.norm()).item<double>(), 1e-6);
 }
 
+// Three ranks' parts, each with moments of its own, against one rank that has them all.
+TEST(OptimizerTest, PartsGiveTheBitsOfTheWhole) {
+  TrainConfig config;
+  Transformer whole(tiny());
+  whole.init_weights(1);
+  whole.require_gradients();
+  Transformer cut(tiny());
+  cut.init_weights(1);
+  cut.require_gradients();
+  const int64_t count = whole.flat_weights().numel();
+  std::vector<Shard> parts;
+  for (int rank = 0; rank < 3; ++rank) parts.push_back(shard_of(count, rank, 3));
+  Optimizer all(whole, config, parts);
+  std::vector<Optimizer> each;
+  int64_t state = 0;
+  for (const Shard& part : parts) {
+    each.emplace_back(cut, config, std::vector<Shard>{part});
+    EXPECT_EQ(each.back().state_bytes(), 2 * 4 * part.count);
+    EXPECT_LE(each.back().state_bytes(), all.state_bytes() / 3 + 2 * 4 * kShardUnit);
+    state += each.back().state_bytes();
+  }
+  EXPECT_EQ(state, all.state_bytes());
+  at::manual_seed(5);
+  for (int step = 0; step < 5; ++step) {
+    const at::NoGradGuard no_grad;
+    whole.flat_gradients().normal_();
+    cut.flat_gradients().copy_(whole.flat_gradients());
+    all.step(1e-2);
+    for (Optimizer& optimizer : each) optimizer.step(1e-2);
+  }
+  EXPECT_TRUE(at::equal(whole.flat_weights(), cut.flat_weights()));
+}
+
 TEST(OptimizerTest, SgdIsPlain) {
   Transformer model(tiny());
   model.init_weights(1);
@@ -63,7 +96,7 @@ TEST(OptimizerTest, SgdIsPlain) {
   config.optimizer = "sgd";
   config.weight_decay = 0;
   const at::Tensor before = model.flat_weights().clone();
-  Optimizer optimizer(model, config);
+  Optimizer optimizer(model, config, {{0, model.flat_weights().numel()}});
   {
     const at::NoGradGuard no_grad;
     model.flat_gradients().fill_(2.0);
