@@ -8,8 +8,8 @@
 #   step    one step of distillation: teacher 8 layers x 512, student 4 x 256, 4 rows of 256 tokens, vocabulary 50,257
 #   vocab   the same at vocabulary 8,192 and 151,936 (the peers that matter: bf16)
 #   seq     the same with one row of 1,024 tokens
-#   head    output head and loss alone: 512 tokens x 768 x 50,304, given hidden states and the teacher's logits in bf16; forward,
-#           gradients of hidden states and head. TRL's and Liger-Kernel's losses as well
+#   head    output head and loss alone: 512 tokens x 768 x 50,304, given hidden states, head and the teacher's logits in bf16; forward, and
+#           gradients of hidden states and head (temper's of the head is fp32, the peers' bf16). TRL's and Liger-Kernel's losses as well
 #   train   plain training of GPT-2 124M, 4 rows of 64 tokens, bf16
 #   ranks   the step on one core, and on two ranks of one core each, against DistributedDataParallel over gloo
 # "the limit" is the time of the step's matrix products alone, measured in the same rounds: bf16, as nn.Linear makes them, two threads, the head
@@ -91,7 +91,7 @@ round_seq() { distillation 50257 1 1024 bf16; }
 
 round_head() {
   local shape=(--tokens 512 --width 768 --vocab 50304)
-  run "$head_bench" "${shape[@]}" --dtype bf16 --repeat "$((skip + steps))" --json >"$out/temper-bf16.json"
+  run "$head_bench" "${shape[@]}" --dtype bf16 --threads 2 --repeat "$((skip + steps))" --json >"$out/temper-bf16.json"
   peer eager-fp32 head "${shape[@]}"
   peer eager-bf16 head "${shape[@]}" --precision bf16
   peer compile-bf16 head "${shape[@]}" --precision bf16 --compile "$mode"

@@ -215,7 +215,7 @@ def liger_loss():
 def head() -> dict:
     torch.manual_seed(0)
     dtype = torch.bfloat16 if ARGS.precision == "bf16" else torch.float32
-    weight = nn.Parameter(torch.randn(ARGS.vocab, ARGS.width) * 0.02)  # (V, C) fp32 master
+    weight = nn.Parameter((torch.randn(ARGS.vocab, ARGS.width) * 0.02).to(dtype))  # (V, C), and so its gradient
     hidden = torch.randn(ARGS.tokens, ARGS.width).to(dtype).requires_grad_()  # (N, C)
     labels = torch.randint(ARGS.vocab, (ARGS.tokens,))
     teacher_hidden = torch.randn(ARGS.tokens, ARGS.width, dtype=torch.bfloat16)  # (N, C)
@@ -223,7 +223,7 @@ def head() -> dict:
     if ARGS.loss.startswith("liger"):
         fused = liger_loss()
         tx, tw = teacher_hidden.to(dtype), teacher_weight.to(dtype)
-        function = lambda: fused(hidden, weight.to(dtype), tx, tw, labels)
+        function = lambda: fused(hidden, weight, tx, tw, labels)
     else:
         logits = F.linear(teacher_hidden, teacher_weight)  # (N, V) bf16
         del teacher_hidden, teacher_weight
