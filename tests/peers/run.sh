@@ -3,18 +3,8 @@
 # are kept in the user's cache. With two arguments, FOLDER and LOGITS.safetensors, it only compares these.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/temper"
-home="$cache/peers-torch2.11.0-transformers5.23.0"
-python="$home/bin/python"
-
-if [ ! -f "$home/complete" ]; then
-  echo "[peers] installing PyTorch and transformers into $home" >&2
-  rm -rf "$home"
-  python3 -m venv "$home"
-  "$python" -m pip install --quiet torch==2.11.0 transformers==5.23.0 safetensors numpy
-  touch "$home/complete"
-fi
-export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 CUDA_VISIBLE_DEVICES=
+source tests/peers/python.sh
+peers_python
 
 if [ $# -eq 2 ]; then
   exec "$python" tests/peers/student_logits.py "$1" "$2"

@@ -1,0 +1,28 @@
+# Python with PyTorch and transformers, kept in the user's cache; sourced. Installs what is not there.
+#   peers_python          sets $python
+#   peers_losses_python   sets $losses_python: the same, with TRL and Liger-Kernel beside them
+peers_home="${XDG_CACHE_HOME:-$HOME/.cache}/temper/peers-torch2.11.0-transformers5.23.0"
+
+peers_python() {
+  python="$peers_home/bin/python"
+  export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 CUDA_VISIBLE_DEVICES=
+  if [ -f "$peers_home/complete" ]; then return; fi
+  echo "[peers] installing PyTorch and transformers into $peers_home" >&2
+  rm -rf "$peers_home"
+  python3 -m venv "$peers_home"
+  "$python" -m pip install --quiet torch==2.11.0 transformers==5.23.0 safetensors numpy
+  touch "$peers_home/complete"
+}
+
+peers_losses_python() {
+  peers_python
+  local home="$peers_home-trl1.16.0-liger0.8.5" site='import sysconfig; print(sysconfig.get_path("purelib"))'
+  losses_python="$home/bin/python"
+  if [ -f "$home/complete" ]; then return; fi
+  echo "[peers] installing TRL and Liger-Kernel into $home" >&2
+  rm -rf "$home"
+  "$python" -m venv "$home"
+  "$python" -c "$site" >"$("$losses_python" -c "$site")/peers.pth"  # PyTorch is taken from there, not installed twice
+  "$losses_python" -m pip install --quiet trl==1.16.0 liger-kernel==0.8.5
+  touch "$home/complete"
+}
