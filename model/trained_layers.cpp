@@ -11,10 +11,10 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr const char *kSink = "sink", *kGradient = "gradient", *kBiasGradient = "bias_gradient";
+constexpr const char *kSink = "sink", *kWeight = "weight", *kGradient = "gradient", *kBiasGradient = "bias_gradient";
 
-// Gradients are written in place by many a backward pass, so they are kept apart from what autograd
-// guards against that.
+// Gradients are written in place by many a backward pass, and a part of the cast weights while
+// another is in use already: both are kept apart from what autograd guards against that.
 void keep(AutogradContext* context, const char* name, const at::Tensor& tensor) {
   if (tensor.defined()) context->saved_data[name] = tensor;
 }
@@ -40,7 +40,8 @@ struct LinearWeights {
 struct Linear : torch::autograd::Function<Linear> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
                             const at::Tensor& /*master*/, const LinearWeights& weights) {
-    context->save_for_backward({input, weights.weight});
+    context->save_for_backward({input});
+    keep(context, kWeight, weights.weight);
     keep(context, kGradient, weights.gradient);
     keep(context, kBiasGradient, weights.bias_gradient);
     context->saved_data[kSink] = address(weights.sink);
@@ -55,7 +56,7 @@ struct Linear : torch::autograd::Function<Linear> {
     add_weight_gradient(of_output, saved[0], gradient, sink_of(context).buffer);
     if (bias_gradient.defined())
       bias_gradient.add_(of_output.sum(0, /*keepdim=*/false, bias_gradient.scalar_type()));
-    return {at::mm(of_output, saved[1]), {}, {}};  // (N, in)
+    return {at::mm(of_output, kept(context, kWeight)), {}, {}};  // (N, in)
   }
 };
 

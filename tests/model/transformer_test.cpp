@@ -147,6 +147,26 @@ TEST_P(TransformerTest, CastWeightsGiveTheSameBits) {
     EXPECT_TRUE(at::equal(gradient_of(model, tokens, at::kBFloat16), usual));
     EXPECT_TRUE(at::equal(model.head(at::kBFloat16), head));
   }
+  {
+    Transformer::Cast layer_by_layer(model, at::kBFloat16);
+    std::vector<int64_t> ends;
+    model.flat_gradients().zero_();
+    model
+        .hidden(tokens, at::kBFloat16,
+                {.needs =
+                     [&](int64_t end) {
+                       layer_by_layer.through(end);
+                       ends.push_back(end);
+                     }})
+        .to(at::kFloat)
+        .square()
+        .sum()
+        .backward();
+    EXPECT_TRUE(at::equal(model.flat_gradients(), usual));
+    EXPECT_TRUE(std::is_sorted(ends.begin(), ends.end()));
+    EXPECT_EQ(ends.back(), model.flat_weights().numel());
+    EXPECT_EQ(ends.size(), model.plan().layers.size() + 2);
+  }
   const at::NoGradGuard no_grad;
   model.flat_weights().mul_(2);  // what was cast is not used any more
   EXPECT_TRUE(at::equal(model.head(at::kBFloat16), head * 2));
