@@ -24,8 +24,7 @@ at::Tensor leaf(const at::Tensor& saved) {
 
 struct Checkpointed : torch::autograd::Function<Checkpointed> {
   static variable_list forward(AutogradContext* context, const at::Tensor& x,
-                               const std::optional<at::Tensor>& delta,
-                               const LayerFunction& layer) {
+                               const std::optional<at::Tensor>& delta, const LayerFunction& layer) {
     const at::Tensor contribution = delta.value_or(at::Tensor());  // (N, C)
     context->save_for_backward({x, contribution});
     auto kept = c10::make_intrusive<KeptLayer>();

@@ -13,8 +13,9 @@ namespace temper {
 using LayerState = std::pair<at::Tensor, at::Tensor>;
 using LayerFunction = std::function<LayerState(const at::Tensor& x, const at::Tensor& delta)>;
 
-/// layer(x, delta), whose graph is made in the backward pass. The layer must give the same bits each
-/// time, and what it refers to must live until then. x requires gradients; delta may be undefined.
+/// layer(x, delta), whose graph is made in the backward pass. The layer must give the same bits
+/// each time, and what it refers to must live until then. x requires gradients; delta may be
+/// undefined.
 LayerState checkpointed(const LayerFunction& layer, const at::Tensor& x, const at::Tensor& delta);
 
 }  // namespace temper

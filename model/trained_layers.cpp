@@ -11,7 +11,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr const char *kSink = "sink", *kWeight = "weight", *kGradient = "gradient", *kBiasGradient = "bias_gradient";
+constexpr const char *kSink = "sink", *kWeight = "weight", *kGradient = "gradient",
+                     *kBiasGradient = "bias_gradient";
 
 // Gradients are written in place by many a backward pass, and a part of the cast weights while
 // another is in use already: both are kept apart from what autograd guards against that.
@@ -31,8 +32,8 @@ int64_t address(GradientSink& sink) { return reinterpret_cast<int64_t>(&sink); }
 
 // What a linear layer takes beside its input; autograd does not look into it.
 struct LinearWeights {
-  const at::Tensor &weight, &bias;           // in the compute dtype
-  at::Tensor gradient, bias_gradient;        // where they are added; undefined without a bias
+  const at::Tensor &weight, &bias;     // in the compute dtype
+  at::Tensor gradient, bias_gradient;  // where they are added; undefined without a bias
   GradientSink& sink;
 };
 
@@ -50,8 +51,8 @@ struct Linear : torch::autograd::Function<Linear> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor& of_output = gradients[0];  // (N, out)
-    const at::Tensor gradient = kept(context, kGradient);          // (out, in)
+    const at::Tensor& of_output = gradients[0];                     // (N, out)
+    const at::Tensor gradient = kept(context, kGradient);           // (out, in)
     const at::Tensor bias_gradient = kept(context, kBiasGradient);  // (out)
     add_weight_gradient(of_output, saved[0], gradient, sink_of(context).buffer);
     if (bias_gradient.defined())
@@ -70,7 +71,7 @@ struct Embedding : torch::autograd::Function<Embedding> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor rows = gradients[0].flatten(0, 1);  // (N, C)
+    const at::Tensor rows = gradients[0].flatten(0, 1);    // (N, C)
     const at::Tensor gradient = kept(context, kGradient);  // (V, C)
     gradient.index_add_(0, saved[0].flatten(), rows.to(gradient.scalar_type()));
     return {{}, {}};
@@ -82,10 +83,10 @@ struct Embedding : torch::autograd::Function<Embedding> {
 at::Tensor trained_linear(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias,
                           const at::Tensor& master, const at::Tensor& master_bias,
                           GradientSink& sink) {
-  return Linear::apply(input, master,
-                       LinearWeights{weight, bias, master.grad(),
-                                     master_bias.defined() ? master_bias.grad() : at::Tensor(),
-                                     sink});
+  return Linear::apply(
+      input, master,
+      LinearWeights{weight, bias, master.grad(),
+                    master_bias.defined() ? master_bias.grad() : at::Tensor(), sink});
 }
 
 at::Tensor trained_embedding(const at::Tensor& master, const at::Tensor& tokens) {

@@ -35,9 +35,9 @@ struct ForwardHooks {
   std::function<void()> between = {};
   /// Called before flat_weights()[0, end) are read; end grows.
   std::function<void(int64_t end)> needs = {};
-  /// Called in the backward pass when flat_gradients()[begin, P) have all that it gives them, but for
-  /// the head, which is the caller's; begin falls. What is in front of the first layer is final when
-  /// backward() returns.
+  /// Called in the backward pass when flat_gradients()[begin, P) have all that it gives them, but
+  /// for the head, which is the caller's; begin falls. What is in front of the first layer is final
+  /// when backward() returns.
   std::function<void(int64_t begin)> final_from = {};
 };
 
@@ -71,8 +71,8 @@ class Transformer {
   /// The same in `compute`; a copy unless the weights are of that type or cast to it.
   at::Tensor head(at::ScalarType compute) const;
 
-  /// Weights in a narrower dtype, cast all at once: while the object lives, hidden() and head() take
-  /// them from there. For a training step, in which the weights do not change.
+  /// Weights in a narrower dtype, cast all at once: while the object lives, hidden() and head()
+  /// take them from there. For a training step, in which the weights do not change.
   class Cast {
    public:
     /// Casts nothing yet.
@@ -140,7 +140,7 @@ class Transformer {
   at::Tensor flat_gradients_;
   at::Tensor flat_cast_;  // (P), of the last Cast
   bool checkpoints_ = false;
-  bool cast_ = false;     // flat_cast_ is that of the weights
+  bool cast_ = false;  // flat_cast_ is that of the weights
   std::unique_ptr<GradientSink> sink_ = std::make_unique<GradientSink>();
   std::vector<Parameter> parameters_;
 };

@@ -103,7 +103,7 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
   };
   need(offset_of(plan_.layers.front().norm1));
   at::Tensor x = trains() ? trained_embedding(weight(plan_.embedding), tokens)
-                          : at::embedding(weight(plan_.embedding), tokens);  // (B, S, C)
+                          : at::embedding(weight(plan_.embedding), tokens);           // (B, S, C)
   if (plan_.positions >= 0) x = x + weight(plan_.positions).narrow(0, 0, positions);  // (B, S, C)
   x = x.view({sequences * positions, config_.width}).to(compute);                     // (N, C)
   at::Tensor delta;
@@ -114,7 +114,7 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
                                                                   const at::Tensor& added) {
       const AddedNorm start = add_norm(into, added, weight_as(layer.norm1, wide),
                                        weight_as(layer.norm1_bias, wide), config_.norm_eps);
-      at::Tensor sum;  // (N, C)
+      at::Tensor sum;                                                                      // (N, C)
       const at::Tensor next = block(layer, start.sum, start.normed, shape, angles, &sum);  // (N, C)
       return LayerState{sum, next};
     };

@@ -10,7 +10,9 @@ namespace temper {
 namespace {
 
 // (N, O) -> (N) float64.
-at::Tensor row_sums(const at::Tensor& terms) { return terms.sum(1, /*keepdim=*/false, at::kDouble); }
+at::Tensor row_sums(const at::Tensor& terms) {
+  return terms.sum(1, /*keepdim=*/false, at::kDouble);
+}
 
 // Σ a·(log a − log b), where 0 · log 0 counts as 0.  a = exp(log_a), all (N, O).
 at::Tensor kl_terms(const at::Tensor& a, const at::Tensor& log_a, const at::Tensor& log_b) {
@@ -28,7 +30,7 @@ DivergencePart forward_kl(const at::Tensor& log_p, const at::Tensor& log_q) {
 }
 
 DivergencePart reverse_kl(const at::Tensor& log_p, const at::Tensor& log_q) {
-  const at::Tensor p = log_p.exp();                                         // (N, O)
+  const at::Tensor p = log_p.exp();                                                    // (N, O)
   const at::Tensor terms = kl_terms(p, log_p, log_q.clamp_min(kLeastLogProbability));  // (N, O)
   return {row_sums(terms), through_softmax(p, terms)};
 }

@@ -20,7 +20,7 @@ double temperature_factor(Divergence divergence, double temperature);
 
 /// A divergence of a block of tokens.
 struct DivergencePart {
-  at::Tensor values;    // (N) float64, nats (tvd: numbers from 0 to 1)
+  at::Tensor values;  // (N) float64, nats (tvd: numbers from 0 to 1)
   at::Tensor gradient;  // (N, O), of the values by the student's logits/T: p·(g − Σ p·g), g = dD/dp
 
   double sum() const;

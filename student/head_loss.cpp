@@ -46,9 +46,8 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
   hidden_gradient = all_valid ? at::empty_like(hidden) : at::zeros_like(hidden);  // (N, C)
   const int64_t row_bytes =
       vocab * (hidden.element_size() + (makes_teacher ? teacher.values.element_size() : 0));
-  const int64_t chunk = options.chunk_tokens > 0
-                            ? options.chunk_tokens
-                            : std::min(chosen_chunk(row_bytes), valid.numel());
+  const int64_t chunk = options.chunk_tokens > 0 ? options.chunk_tokens
+                                                 : std::min(chosen_chunk(row_bytes), valid.numel());
 
   const auto pulse = [&] {
     if (options.between) options.between();
@@ -67,8 +66,8 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
       soft = SoftTargets::of_logits(made);
       pulse();
     }
-    const at::Tensor h = pick(hidden);                             // (n, C)
-    at::Tensor logits = rows_of(workspace.logits, n, h, vocab);    // (n, V)
+    const at::Tensor h = pick(hidden);                           // (n, C)
+    at::Tensor logits = rows_of(workspace.logits, n, h, vocab);  // (n, V)
     at::mm_out(logits, h, weight.t());
     pulse();
     const at::Tensor weights = options.weights.defined() ? pick(options.weights) : at::Tensor();

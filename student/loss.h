@@ -74,11 +74,11 @@ struct LossSums {
 /// + ε/V in L and its gradient; `ce` of the sums stays that of the label itself.
 ///
 /// logits (N, V) float32, float64, bfloat16 or float16 (computed in float; the fast exponential's
-/// relative error is 2e-6): overwritten with dL/dlogits. teacher: soft targets of the N tokens (full,
-/// topk or sample), or undefined: then the loss is the cross-entropy alone, whatever alpha is. labels
-/// (N) int64 in [0, V). weights (N), or undefined: factors of each token's share of L and its
-/// gradient; kl and ce are not weighed. A row with a NaN, an infinity that is not −∞, or nothing but
-/// −∞ gives NaN.
+/// relative error is 2e-6): overwritten with dL/dlogits. teacher: soft targets of the N tokens
+/// (full, topk or sample), or undefined: then the loss is the cross-entropy alone, whatever alpha
+/// is. labels (N) int64 in [0, V). weights (N), or undefined: factors of each token's share of L
+/// and its gradient; kl and ce are not weighed. A row with a NaN, an infinity that is not −∞, or
+/// nothing but −∞ gives NaN.
 LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
                             const at::Tensor& labels, const LossConfig& config,
                             const at::Tensor& weights = {});

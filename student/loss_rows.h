@@ -16,17 +16,17 @@ enum class ValueDtype : uint8_t { kFloat, kDouble, kBFloat16, kHalf };
 
 /// What soft targets a row has.
 enum class SoftRows : uint8_t {
-  kNone,         ///< hard labels alone
-  kDense,        ///< the teacher's logits of every id
-  kBucket,       ///< K ids and one outcome that stands for all others
-  kRenormalised, ///< K ids, which are all there is
-  kDraws,        ///< n draws
+  kNone,          ///< hard labels alone
+  kDense,         ///< the teacher's logits of every id
+  kBucket,        ///< K ids and one outcome that stands for all others
+  kRenormalised,  ///< K ids, which are all there is
+  kDraws,         ///< n draws
 };
 
 /// A chunk of n tokens; all arrays are contiguous and row-major.
 struct LossRows {
-  int64_t rows = 0;   ///< n
-  int64_t vocab = 0;  ///< V
+  int64_t rows = 0;        ///< n
+  int64_t vocab = 0;       ///< V
   void* logits = nullptr;  ///< (n, V) of `dtype`: the student's; overwritten with the gradient
   ValueDtype dtype = ValueDtype::kFloat;
   const int64_t* labels = nullptr;  ///< (n), in [0, V)

@@ -55,7 +55,7 @@ SoftPart sample_part(const at::Tensor& log_p, const SoftTargets& teacher) {
   const at::Tensor cross_entropy =
       log_p.gather(1, teacher.ids).sum(1, /*keepdim=*/false, at::kDouble) * -weight;  // (N)
   const at::Tensor entropy = teacher.scalars.to(at::kDouble);                         // (N)
-  at::Tensor difference = log_p.exp();  // (N, V)
+  at::Tensor difference = log_p.exp();                                                // (N, V)
   difference.scatter_add_(1, teacher.ids, at::full_like(teacher.ids, -weight, log_p.options()));
   return {cross_entropy - entropy, difference};
 }
@@ -96,11 +96,10 @@ LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::
     soft_gradient = at::mul(part.gradient, soft * factor / T);  // (N, V)
   }
   // The hard part is computed even where it has no weight: its value is reported.
-  const at::Tensor log_p1 = at::log_softmax(logits, 1);                           // (N, V)
-  const at::Tensor ce = -log_p1.gather(1, index).squeeze(1).to(at::kDouble);      // (N)
-  at::Tensor smoothed = ce * (1 - config.label_smoothing);                        // (N)
-  if (config.label_smoothing > 0)
-    smoothed -= log_p1.sum(1, /*keepdim=*/false, at::kDouble) * flat;
+  const at::Tensor log_p1 = at::log_softmax(logits, 1);                       // (N, V)
+  const at::Tensor ce = -log_p1.gather(1, index).squeeze(1).to(at::kDouble);  // (N)
+  at::Tensor smoothed = ce * (1 - config.label_smoothing);                    // (N)
+  if (config.label_smoothing > 0) smoothed -= log_p1.sum(1, /*keepdim=*/false, at::kDouble) * flat;
   if (hard > 0) {
     at::exp_out(logits, log_p1);
     logits.sub_(flat);

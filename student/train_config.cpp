@@ -27,7 +27,8 @@ void TrainConfig::add_options(po::options_description& options) {
       po::value<bool>(&activation_checkpointing)
           ->default_value(activation_checkpointing)
           ->value_name("true|false"),
-      "keep only the input of each layer and compute the layer again in the backward pass: far less "
+      "keep only the input of each layer and compute the layer again in the backward pass: far "
+      "less "
       "memory for about a third more time, the same bits");
   add("train.seq", count(&seq), "tokens per sequence");
   add("train.optimizer",

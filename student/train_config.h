@@ -11,10 +11,10 @@ struct TrainConfig {
   int64_t steps = 1000;
   int64_t batch = 16;  ///< sequences per step, over all ranks
   int64_t micro_batch =
-      0;              ///< sequences per forward pass of a rank; 0: all of the rank's rows at once
+      0;  ///< sequences per forward pass of a rank; 0: all of the rank's rows at once
   bool activation_checkpointing = false;
   bool shard_optimizer = false;  ///< ZeRO-1
-  int64_t seq = 128;  ///< tokens per sequence
+  int64_t seq = 128;             ///< tokens per sequence
   std::string optimizer = "adamw";
   double lr = 1e-3;
   double min_lr_share = 0.1;  ///< of lr, at the end of the cosine

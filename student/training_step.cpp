@@ -127,10 +127,11 @@ std::vector<double> TrainingStep::squared_norms() const {
   std::vector<double> squares(segments_.size(), 0.0);
   for (size_t i = 0; i < segments_.size(); ++i) {
     if (!own_[i]) continue;
-    const double norm = at::linalg_vector_norm(
-                            model_.flat_gradients().narrow(0, segments_[i].begin, segments_[i].count),
-                            2, at::OptionalIntArrayRef{}, /*keepdim=*/false, at::kDouble)
-                            .item<double>();
+    const double norm =
+        at::linalg_vector_norm(
+            model_.flat_gradients().narrow(0, segments_[i].begin, segments_[i].count), 2,
+            at::OptionalIntArrayRef{}, /*keepdim=*/false, at::kDouble)
+            .item<double>();
     squares[i] = norm * norm;
   }
   return squares;
@@ -168,8 +169,9 @@ StepResult TrainingStep::run(int64_t step) {
   reducer_->finish();
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
   const LookaheadFill fill = source_ != nullptr ? source_->take_fill() : LookaheadFill{};
-  std::vector<double> values = {sums.loss, sums.kl,      sums.ce,     static_cast<double>(sums.tokens),
-                                bytes,     fill.granted, fill.arrived};
+  std::vector<double> values = {
+      sums.loss, sums.kl,      sums.ce,     static_cast<double>(sums.tokens),
+      bytes,     fill.granted, fill.arrived};
   const std::vector<double> squares = squared_norms();
   const bool sharded = config_.shard_optimizer && collectives_.size() > 1;
   const size_t own_values = values.size();
@@ -179,7 +181,8 @@ StepResult TrainingStep::run(int64_t step) {
   totals = totals.cpu();
   const double* total = totals.const_data_ptr<double>();
   double square = 0;
-  for (size_t i = 0; i < squares.size(); ++i) square += sharded ? total[own_values + i] : squares[i];
+  for (size_t i = 0; i < squares.size(); ++i)
+    square += sharded ? total[own_values + i] : squares[i];
 
   StepResult result;
   result.step = step;

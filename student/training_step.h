@@ -89,8 +89,8 @@ class TrainingStep {
 
   std::unique_ptr<GradientReducer> reducer_;
   /// The shards of all ranks in all buckets, in one order on every rank: the gradient's norm is
-  /// summed by them, and the weights are updated by them, so that a sharded optimizer gives the bits
-  /// of one that is not.
+  /// summed by them, and the weights are updated by them, so that a sharded optimizer gives the
+  /// bits of one that is not.
   std::vector<Shard> segments_;
   std::vector<bool> own_;  // of each segment: this rank updates it
   std::unique_ptr<Optimizer> optimizer_;

@@ -40,7 +40,8 @@ void TeacherConfig::add_options(po::options_description& options) {
       "(2^-11), int8 (1/508 of each token's range), or auto (as run.precision)");
   add("teacher.weights",
       po::value<std::string>(&weights)->default_value(weights)->value_name("TYPE"),
-      "how the teacher's weights are kept in memory: bf16 (half the size), fp32, or auto (bf16 in a "
+      "how the teacher's weights are kept in memory: bf16 (half the size), fp32, or auto (bf16 in "
+      "a "
       "run of run.precision bf16, else as its folder has them)");
   add("teacher.lookahead",
       po::value<int64_t>(&lookahead)->default_value(lookahead)->value_name("N"),

@@ -318,8 +318,8 @@ class RowLoss {
   int64_t n_, padded_;
   T *s_, *t_, *u_;  // copies of the row; the gradient ends in t_
   T most_ = 0, teacher_most_ = 0;
-  double divergence_ = 0;      // of the row
-  double z_ = 0, z_one_ = 0;   // Σ exp((z − max)/T), Σ exp(z − max)
+  double divergence_ = 0;                      // of the row
+  double z_ = 0, z_one_ = 0;                   // Σ exp((z − max)/T), Σ exp(z − max)
   std::vector<double> x_, log_p_, log_q_, g_;  // of sparse entries
 };
 
@@ -427,8 +427,7 @@ void RowLoss<T>::sparse(int64_t row, const Scales& scales) {
     of_ids_one += std::exp(z);
   }
   if (apart) {  // what is left of the sums is the tail itself, not a difference
-    for (int64_t k = 0; k < block_.entries; ++k)
-      s_[ids[k]] = std::numeric_limits<T>::lowest() / 8;
+    for (int64_t k = 0; k < block_.entries; ++k) s_[ids[k]] = std::numeric_limits<T>::lowest() / 8;
   }
   const Vec<T> inverse = constant(1 / block_.temperature);
   BlockSums<T, 2> sums;
@@ -485,9 +484,8 @@ void RowLoss<T>::bucket(int64_t row, const Scales& scales, double rest) {
   // Each id's share of the student's own tail; those of the K are written over.
   const Vec<T> soft = constant(rest > 0 ? scales.soft * g_[entries] / rest : 0.0);
   const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
-  walk<T>(padded_, [&](int64_t i) {
-    (load(s_, i) * soft + (load(u_, i) * hard - flat)).store(t_ + i);
-  });
+  walk<T>(padded_,
+          [&](int64_t i) { (load(s_, i) * soft + (load(u_, i) * hard - flat)).store(t_ + i); });
   for (size_t k = 0; k < entries; ++k) {
     const double one = std::exp(x_[k] * block_.temperature) / z_one_;
     t_[ids[k]] = static_cast<T>(scales.soft * g_[k] + scales.hard * one - scales.flat);
@@ -501,9 +499,8 @@ void RowLoss<T>::entries_and_dense(int64_t row, const Scales& scales) {
   const int64_t* ids = block_.ids + row * block_.entries;
   const Vec<T> soft = constant(scales.soft / z_);
   const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
-  walk<T>(padded_, [&](int64_t i) {
-    (load(s_, i) * soft + (load(u_, i) * hard - flat)).store(t_ + i);
-  });
+  walk<T>(padded_,
+          [&](int64_t i) { (load(s_, i) * soft + (load(u_, i) * hard - flat)).store(t_ + i); });
   if (block_.soft == SoftRows::kDraws) {
     const double share = 1.0 / static_cast<double>(entries);
     divergence_ = -block_.scalars[row];
@@ -579,8 +576,7 @@ void RowLoss<T>::operator()(int64_t row) {
       (1 - block_.smoothing) * cross_entropy + block_.smoothing * (log_z - mean_logit);
   block_.divergences[row] = divergence_;
   block_.cross_entropies[row] = cross_entropy;
-  block_.losses[row] =
-      weight * (block_.soft_weight * divergence_ + block_.hard_weight * smoothed);
+  block_.losses[row] = weight * (block_.soft_weight * divergence_ + block_.hard_weight * smoothed);
 }
 
 template <typename T>

@@ -1,7 +1,8 @@
 // Time and extra memory of output head and loss, forward and backward, and of its matrix products
 // alone; against_pytorch.sh runs it beside its peers.
 //
-//   head_loss_bench [--tokens N] [--width C] [--vocab V] [--dtype bf16|fp32] [--teacher full|hidden|topk|sample|none]
+//   head_loss_bench [--tokens N] [--width C] [--vocab V] [--dtype bf16|fp32] [--teacher
+//   full|hidden|topk|sample|none]
 //                   [--temperature T] [--repeat R] [--threads N] [--json]
 //
 // Both models have the same width. The teacher's logits are given with `full`, its hidden states
@@ -23,8 +24,7 @@ namespace temper {
 namespace {
 
 double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 double median(std::vector<double> values) {
@@ -60,8 +60,8 @@ SoftTargets make_teacher(const std::string& kind, int64_t tokens, int64_t width,
   if (kind == "full") return SoftTargets::of_logits(at::randn({tokens, vocab}).mul_(2).to(dtype));
   if (kind == "hidden") {
     soft.kind = Payload::kHidden;
-    soft.values = at::randn({tokens, width}).to(dtype);             // (N, C)
-    soft.head = at::randn({vocab, width}).mul_(0.05).to(dtype);     // (V, C)
+    soft.values = at::randn({tokens, width}).to(dtype);          // (N, C)
+    soft.head = at::randn({vocab, width}).mul_(0.05).to(dtype);  // (V, C)
   } else if (kind == "topk") {
     soft.kind = Payload::kTopk;
     soft.ids = std::get<1>(at::rand({tokens, vocab}).topk(64, 1));  // (N, 64)
@@ -82,10 +82,10 @@ void run(const std::map<std::string, std::string>& options) {
       text(options, "--dtype", "bf16") == "fp32" ? at::kFloat : at::kBFloat16;
   at::set_num_threads(static_cast<int>(number(options, "--threads", 2)));
   at::manual_seed(1);
-  const at::Tensor hidden = at::randn({tokens, width}).to(dtype);            // (N, C)
-  const at::Tensor head = at::randn({vocab, width}).mul_(0.05).to(dtype);    // (V, C)
-  const at::Tensor head_gradient = at::ones({vocab, width}).mul_(0);         // (V, C)
-  const at::Tensor labels = at::randint(vocab, {tokens}, at::kLong);         // (N)
+  const at::Tensor hidden = at::randn({tokens, width}).to(dtype);          // (N, C)
+  const at::Tensor head = at::randn({vocab, width}).mul_(0.05).to(dtype);  // (V, C)
+  const at::Tensor head_gradient = at::ones({vocab, width}).mul_(0);       // (V, C)
+  const at::Tensor labels = at::randint(vocab, {tokens}, at::kLong);       // (N)
   const SoftTargets teacher =
       make_teacher(text(options, "--teacher", "full"), tokens, width, vocab, dtype);
   LossConfig config;
@@ -130,14 +130,16 @@ void run(const std::map<std::string, std::string>& options) {
     logits.normal_();
     const double start = now();
     distillation_loss_(logits, soft, labels.narrow(0, 0, logits.size(0)), config);
-    if (i >= 0) losses.push_back((now() - start) * static_cast<double>(tokens) /
-                                 static_cast<double>(logits.size(0)));
+    if (i >= 0)
+      losses.push_back((now() - start) * static_cast<double>(tokens) /
+                       static_cast<double>(logits.size(0)));
   }
   std::printf(
-      options.count("--json") != 0
-          ? "{\"seconds\": %.6f, \"products\": %.6f, \"loss\": %.6f, \"extra_mib\": %.1f, \"chunk\": %lld}\n"
-          : "%.4f s, its matrix products alone %.4f s, the loss alone %.4f s; %.1f MiB beyond the gradients; chunks of %lld "
-            "tokens\n",
+      options.count("--json") != 0 ? "{\"seconds\": %.6f, \"products\": %.6f, \"loss\": %.6f, "
+                                     "\"extra_mib\": %.1f, \"chunk\": %lld}\n"
+                                   : "%.4f s, its matrix products alone %.4f s, the loss alone "
+                                     "%.4f s; %.1f MiB beyond the gradients; chunks of %lld "
+                                     "tokens\n",
       median(seconds), median(products), median(losses), extra, static_cast<long long>(chunk));
 }
 

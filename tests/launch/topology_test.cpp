@@ -191,13 +191,38 @@ TEST(TopologyTest, ShardedOptimizerGivesTheSameBits) {
   const ScratchDir scratch;
   const auto weights = [&](const std::string& name, int ranks, int teachers, const char* sharded) {
     const std::string dir = scratch / name;
-    const Outcome outcome = launch(
-        {"distill", "--run.dir", dir, "--launch.teachers", std::to_string(teachers),
-         "--teacher.layers", "1", "--teacher.width", "32", "--student.layers", "2",
-         "--student.width", "32", "--student.heads", "2", "--train.steps", "50", "--train.batch",
-         "6", "--train.micro-batch", "1", "--train.seq", "16", "--train.shard-optimizer", sharded,
-         "--train.checkpoint-every", "20", "--evaluate.max-tokens", "128", "--run.threads", "1"},
-        ranks);
+    const Outcome outcome = launch({"distill",
+                                    "--run.dir",
+                                    dir,
+                                    "--launch.teachers",
+                                    std::to_string(teachers),
+                                    "--teacher.layers",
+                                    "1",
+                                    "--teacher.width",
+                                    "32",
+                                    "--student.layers",
+                                    "2",
+                                    "--student.width",
+                                    "32",
+                                    "--student.heads",
+                                    "2",
+                                    "--train.steps",
+                                    "50",
+                                    "--train.batch",
+                                    "6",
+                                    "--train.micro-batch",
+                                    "1",
+                                    "--train.seq",
+                                    "16",
+                                    "--train.shard-optimizer",
+                                    sharded,
+                                    "--train.checkpoint-every",
+                                    "20",
+                                    "--evaluate.max-tokens",
+                                    "128",
+                                    "--run.threads",
+                                    "1"},
+                                   ranks);
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     return std::pair(flat(dir + "/student/model.safetensors"),
                      flat(dir + "/checkpoints/step-00000040/model.safetensors"));

@@ -118,8 +118,8 @@ TEST(LossKernelTest, ThreadsDoNotChangeABit) {
   for (const int which : {0, 1}) {
     at::set_num_threads(1 + which * 3);
     gradients[which] = logits.clone();
-    sums[which] = distillation_loss_(gradients[which], SoftTargets::of_logits(teacher), labels,
-                                     {0.5, 2.0});
+    sums[which] =
+        distillation_loss_(gradients[which], SoftTargets::of_logits(teacher), labels, {0.5, 2.0});
   }
   at::set_num_threads(threads);
   EXPECT_TRUE(at::equal(gradients[0], gradients[1]));
