@@ -63,13 +63,14 @@ int64_t planned_vocab(const DataConfig& data, const ModelConfig& model) {
 }
 
 void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
-                      const TransformerConfig& model, const TrainConfig& train) {
+                      const TransformerConfig& model, const TrainConfig& train,
+                      at::ScalarType compute) {
   std::fputs(ini.c_str(), stdout);
   print_ranks(machine, nullptr);
   std::printf("\nModel: %s\n", describe_model(model).c_str());
   print_training(model, train, ranks);
   std::printf("\nMemory of a rank, without activations\n  weights, gradients, optimizer: %s\n",
-              bytes_text(training_bytes(model, train.optimizer)).c_str());
+              bytes_text(training_bytes(model, train, compute, ranks)).c_str());
 }
 
 void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement,
@@ -106,8 +107,8 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
                 bytes_text(message).c_str(), bytes_text(tokens * wire).c_str());
   }
   DistillSizes sizes;
-  sizes.teacher_weights = static_cast<double>(teacher_shape.parameter_count()) * 4;
-  sizes.student_state = training_bytes(student_shape, train.optimizer);
+  sizes.teacher_weights = teacher_bytes(teacher_shape, teacher, run.compute());
+  sizes.student_state = training_bytes(student_shape, train, run.compute(), students);
   sizes.message = message;
   sizes.teacher_head = head_bytes(payload, run.compute());
   const RankMemory memory = rank_memory(sizes, static_cast<int64_t>(placement.teachers.size()),

@@ -24,7 +24,8 @@ std::string describe_model(const TransformerConfig& config);
 int64_t planned_vocab(const DataConfig& data, const ModelConfig& model);
 
 void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
-                      const TransformerConfig& model, const TrainConfig& train);
+                      const TransformerConfig& model, const TrainConfig& train,
+                      at::ScalarType compute);
 
 /// `store`: of recorded soft targets to be replayed; empty: the teacher makes them.
 void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement,

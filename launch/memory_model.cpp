@@ -4,8 +4,18 @@
 
 namespace temper {
 
-double training_bytes(const TransformerConfig& model, const std::string& optimizer) {
-  return static_cast<double>(model.parameter_count()) * (optimizer == "adamw" ? 16 : 8);
+double training_bytes(const TransformerConfig& model, const TrainConfig& train,
+                      at::ScalarType compute, int64_t ranks) {
+  const double cast = compute == at::kFloat ? 0 : static_cast<double>(c10::elementSize(compute));
+  const double moments = train.optimizer == "adamw" ? 8 : 0;
+  return static_cast<double>(model.parameter_count()) *
+         (8 + cast + moments / static_cast<double>(train.shard_optimizer ? ranks : 1));
+}
+
+double teacher_bytes(const TransformerConfig& model, const TeacherConfig& teacher,
+                     at::ScalarType compute) {
+  const at::ScalarType kept = teacher.weights_dtype(compute).value_or(at::kFloat);
+  return static_cast<double>(model.parameter_count()) * static_cast<double>(c10::elementSize(kept));
 }
 
 double head_bytes(const PayloadSpec& payload, at::ScalarType compute) {

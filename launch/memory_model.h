@@ -3,15 +3,23 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
 
 #include "comm/payload.h"
 #include "model/transformer_config.h"
+#include "student/train_config.h"
+#include "teacher/teacher_config.h"
 
 namespace temper {
 
-/// fp32 weights and gradients, and the optimizer's moments (AdamW: two, sgd: none), in bytes.
-double training_bytes(const TransformerConfig& model, const std::string& optimizer);
+/// fp32 weights and gradients, the weights once more in a narrower compute dtype, and the
+/// optimizer's moments (AdamW: two, sgd: none), in bytes of one of `ranks` ranks: a sharded
+/// optimizer has its share of the moments.
+double training_bytes(const TransformerConfig& model, const TrainConfig& train,
+                      at::ScalarType compute, int64_t ranks);
+
+/// The teacher's weights, as a run in `compute` keeps those that come in fp32.
+double teacher_bytes(const TransformerConfig& model, const TeacherConfig& teacher,
+                     at::ScalarType compute);
 
 /// What students keep of the teacher's head with the payload hidden, (V, C) in the compute
 /// dtype; 0 with the other payloads.

@@ -144,7 +144,8 @@ void PlanCommand::fill_sizes(PlanResult& plan, double teacher_weights) const {
     const PayloadSpec spec =
         planned_spec(rates.payload, teacher_shape_, config_.teacher, config_.run.compute());
     rates.sizes.teacher_weights = teacher_weights;
-    rates.sizes.student_state = training_bytes(student_shape_, config_.train.optimizer);
+    rates.sizes.student_state =
+        training_bytes(student_shape_, config_.train, config_.run.compute(), /*ranks=*/1);
     rates.sizes.teacher_head = head_bytes(spec, config_.run.compute());
   }
   plan.cluster.gradient_bytes = static_cast<double>(student_shape_.parameter_count()) * 4;
@@ -202,9 +203,7 @@ void PlanCommand::run(const Invocation& invocation) {
                            count_text(plan_.teacher_tokens_per_s).c_str(),
                            count_text(plan_.student_tokens_per_s).c_str());
     }
-    const double width = config_.run.precision == "bf16" ? 2 : 4;
-    fill_sizes(plan, static_cast<double>(teacher_shape_.parameter_count()) *
-                         (config_.teacher.model.path.empty() ? 4 : width));
+    fill_sizes(plan, teacher_bytes(teacher_shape_, config_.teacher, config_.run.compute()));
   } else {
     probe(world, machine, plan);
   }

@@ -48,7 +48,7 @@ class TrainCommand : public Command {
       agree(world, [&] {
         const TransformerConfig shape = model_.resolve(planned_vocab(data_, model_));
         if (world.rank() == 0)
-          print_train_plan(invocation.ini, machine, world.size(), shape, train_);
+          print_train_plan(invocation.ini, machine, world.size(), shape, train_, run_.compute());
       });
       return;
     }
