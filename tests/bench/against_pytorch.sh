@@ -41,7 +41,7 @@ if [ ! -f "$header" ]; then
   exit 2
 fi
 scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
+trap 'jobs -p | xargs -r kill 2>/dev/null; rm -rf "$scratch"' EXIT
 results="${KEEP:-$scratch/results}"
 export TORCHINDUCTOR_CACHE_DIR="$scratch/inductor"  # the first round compiles, the others find it done
 
