@@ -59,10 +59,10 @@ class Transformer {
 
   /// The forward pass without the head. tokens (B, S) int64 on the model's device, S ≤ positions
   /// -> hidden states after the final norm (B, S, C) in `compute` (float32, float64 or bfloat16;
-  /// matrix products and attention run in it, weights are cast once a call, norms and RoPE are
-  /// computed in at least float32). Records a graph when grad mode is on and the weights require
-  /// gradients. The same inputs give the same bits. Throws c10::ValueError where S exceeds the
-  /// positions or tokens have another shape or dtype.
+  /// matrix products and attention run in it, weights are cast once a call or by Cast, norms and
+  /// RoPE are computed in at least float32). Records a graph when grad mode is on and the weights
+  /// require gradients. The same inputs give the same bits. Throws c10::ValueError where S exceeds
+  /// the positions or tokens have another shape or dtype.
   at::Tensor hidden(const at::Tensor& tokens, at::ScalarType compute,
                     const ForwardHooks& hooks = {}) const;
 
@@ -71,8 +71,9 @@ class Transformer {
   /// The same in `compute`; a copy unless the weights are of that type or cast to it.
   at::Tensor head(at::ScalarType compute) const;
 
-  /// Weights in a narrower dtype, cast all at once: while the object lives, hidden() and head()
-  /// take them from there. For a training step, in which the weights do not change.
+  /// Weights in a narrower dtype, cast once: while the object lives, hidden() and head() take them
+  /// from there. For a training step, in which the weights do not change; through() before they are
+  /// used, as ForwardHooks::needs says.
   class Cast {
    public:
     /// Casts nothing yet.

@@ -79,6 +79,12 @@ SoftPart soft_part(const at::Tensor& log_p, const SoftTargets& teacher, const Lo
 
 LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
                       const LossConfig& config, const at::Tensor& weights) {
+  if (at::isReducedFloatingType(logits.scalar_type())) {  // softmaxes and sums need more
+    at::Tensor wide = logits.to(at::kFloat);              // (N, V)
+    const LossSums sums = tensor_loss_(wide, teacher, labels, config, weights);
+    logits.copy_(wide);
+    return sums;
+  }
   const at::Tensor index = labels.unsqueeze(1);  // (N, 1)
   const double T = config.temperature;
   const double soft = teacher.defined() ? config.alpha : 0.0;

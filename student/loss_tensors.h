@@ -8,7 +8,7 @@
 
 namespace temper {
 
-/// As distillation_loss_(), for any device; logits (N, V) float32 or float64.
+/// As distillation_loss_(), for any device.
 LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
                       const LossConfig& config, const at::Tensor& weights = {});
 

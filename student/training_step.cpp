@@ -44,10 +44,9 @@ TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const Train
       seed_(seed),
       collectives_(collectives),
       source_(source) {
-  const bool sharded = config.shard_optimizer && collectives.size() > 1;
   reducer_ = std::make_unique<GradientReducer>(
       collectives, model.flat_gradients(), kBucketBytes,
-      sharded ? Collective::kReduceScatter : Collective::kAllReduce);
+      sharded() ? Collective::kReduceScatter : Collective::kAllReduce);
   std::vector<Shard> updated;
   for (const Shard& bucket : reducer_->buckets()) {
     for (int rank = 0; rank < collectives.size(); ++rank) {
@@ -55,13 +54,13 @@ TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const Train
       if (part.count == 0) continue;
       part.begin += bucket.begin;
       segments_.push_back(part);
-      own_.push_back(!sharded || rank == collectives.rank());
+      own_.push_back(!sharded() || rank == collectives.rank());
       if (own_.back()) updated.push_back(part);
     }
   }
   model_.checkpoint_activations(config.activation_checkpointing);
   const at::NoGradGuard no_grad;
-  if (sharded) model_.move_weights(collectives.shared_zeros_like(model.flat_weights()));
+  if (sharded()) model_.move_weights(collectives.shared_zeros_like(model.flat_weights()));
   optimizer_ = std::make_unique<Optimizer>(model_, config, updated);
   collectives_.broadcast(model_.flat_weights(), 0);
 }
@@ -124,22 +123,26 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
 
 // Σ g² of each segment that this rank updates, 0 of the others.
 std::vector<double> TrainingStep::squared_norms() const {
-  std::vector<double> squares(segments_.size(), 0.0);
+  std::vector<at::Tensor> norms;  // of the own ones
   for (size_t i = 0; i < segments_.size(); ++i) {
     if (!own_[i]) continue;
-    const double norm =
-        at::linalg_vector_norm(
-            model_.flat_gradients().narrow(0, segments_[i].begin, segments_[i].count), 2,
-            at::OptionalIntArrayRef{}, /*keepdim=*/false, at::kDouble)
-            .item<double>();
-    squares[i] = norm * norm;
+    const Shard& at = segments_[i];
+    norms.push_back(at::linalg_vector_norm(model_.flat_gradients().narrow(0, at.begin, at.count), 2,
+                                           at::OptionalIntArrayRef{}, /*keepdim=*/false,
+                                           at::kDouble));
   }
+  std::vector<double> squares(segments_.size(), 0.0);
+  if (norms.empty()) return squares;
+  const at::Tensor own = at::stack(norms).square().cpu();  // (own segments)
+  const double* square = own.const_data_ptr<double>();
+  for (size_t i = 0; i < segments_.size(); ++i)
+    if (own_[i]) squares[i] = *square++;
   return squares;
 }
 
 // Sends the updated shards, those that the next forward pass reads first in front.
 void TrainingStep::gather_weights() {
-  if (!config_.shard_optimizer || collectives_.size() == 1) return;
+  if (!sharded()) return;
   const std::vector<Shard>& buckets = reducer_->buckets();
   for (auto bucket = buckets.rbegin(); bucket != buckets.rend(); ++bucket) {
     const at::Tensor part =
@@ -167,22 +170,22 @@ StepResult TrainingStep::run(int64_t step) {
 
   const auto reduction = std::chrono::steady_clock::now();
   reducer_->finish();
+  gathering_.clear();  // a rank without rows has not asked for them
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
   const LookaheadFill fill = source_ != nullptr ? source_->take_fill() : LookaheadFill{};
   std::vector<double> values = {
       sums.loss, sums.kl,      sums.ce,     static_cast<double>(sums.tokens),
       bytes,     fill.granted, fill.arrived};
   const std::vector<double> squares = squared_norms();
-  const bool sharded = config_.shard_optimizer && collectives_.size() > 1;
   const size_t own_values = values.size();
-  if (sharded) values.insert(values.end(), squares.begin(), squares.end());
+  if (sharded()) values.insert(values.end(), squares.begin(), squares.end());
   at::Tensor totals = at::tensor(values, at::kDouble).to(device);  // (values)
   collectives_.all_reduce(totals);
   totals = totals.cpu();
   const double* total = totals.const_data_ptr<double>();
   double square = 0;
   for (size_t i = 0; i < squares.size(); ++i)
-    square += sharded ? total[own_values + i] : squares[i];
+    square += sharded() ? total[own_values + i] : squares[i];
 
   StepResult result;
   result.step = step;

@@ -74,6 +74,14 @@ class TrainingStep {
   std::function<void(int64_t step, const at::Tensor& gradient)> on_gradient;
 
  private:
+  /// A step without its update: losses of this rank's rows, gradients that are under way.
+  LossSums forward_and_backward(int64_t step);
+  std::vector<double> squared_norms() const;
+  void gather_weights();
+  void need_weights(int64_t end);
+
+  bool sharded() const { return config_.shard_optimizer && collectives_.size() > 1; }
+
   Transformer& model_;
   const Corpus& corpus_;
   TrainConfig config_;
@@ -82,11 +90,6 @@ class TrainingStep {
   uint64_t seed_;
   Collectives& collectives_;
   SoftTargetSource* source_;
-  LossSums forward_and_backward(int64_t step);
-  std::vector<double> squared_norms() const;
-  void gather_weights();
-  void need_weights(int64_t end);
-
   std::unique_ptr<GradientReducer> reducer_;
   /// The shards of all ranks in all buckets, in one order on every rank: the gradient's norm is
   /// summed by them, and the weights are updated by them, so that a sharded optimizer gives the

@@ -15,7 +15,7 @@ TeacherInference::TeacherInference(const Transformer& model, at::ScalarType comp
       payload_(payload),
       temperature_(temperature),
       seed_(seed),
-      head_(model.head().detach().to(compute)) {}
+      head_(model.head(compute)) {}
 
 at::Tensor TeacherInference::head() const { return head_.cpu(); }
 

@@ -10,15 +10,16 @@
 //
 // What stands for an id of no probability is a number whose exponential is 0, never an infinity:
 // differences stay finite.
-#include <ATen/cpu/vec/vec.h>
+#include "student/kernels/loss_rows_kernel.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <vector>
 
-#include "student/kernels/loss_rows_kernel.h"
+#include "student/kernels/divergence_terms.h"
+#include "student/kernels/row_copy.h"
+#include "student/kernels/row_vectors.h"
 
 #if defined(CPU_CAPABILITY_AVX512)
 #define TEMPER_LOSS_ROWS_KERNEL loss_rows_kernel_avx512
@@ -31,247 +32,11 @@
 namespace temper {
 namespace {
 
-template <typename T>
-using Vec = at::vec::Vectorized<T>;
-
-// Sums are kept in float over so many elements, then in double.
-constexpr int64_t kSumBlock = 1024;
-
-auto widened(const Vec<c10::BFloat16>& x) { return at::vec::convert_bfloat16_float(x); }
-auto widened(const Vec<c10::Half>& x) { return at::vec::convert_half_float(x); }
-template <typename To>
-Vec<To> narrowed(const Vec<float>& first, const Vec<float>& second) {
-  if constexpr (std::is_same_v<To, c10::BFloat16>)
-    return at::vec::convert_float_bfloat16(first, second);
-  else
-    return at::vec::convert_float_half(first, second);
-}
-
-Vec<float> exp_of(const Vec<float>& x) { return x.exp_u20(); }
-Vec<double> exp_of(const Vec<double>& x) { return x.exp(); }
-
-template <typename T>
-Vec<T> where_positive(const Vec<T>& condition, const Vec<T>& value) {
-  return Vec<T>::blendv(Vec<T>(0), value, condition > Vec<T>(0));
-}
-double where_positive(double condition, double value) { return condition > 0 ? value : 0.0; }
-
-template <typename T>
-Vec<T> log_of(const Vec<T>& x) {
-  return x.log();
-}
-double log_of(double x) { return std::log(x); }
-template <typename T>
-Vec<T> at_least(const Vec<T>& x, double least) {
-  return at::vec::clamp_min(x, Vec<T>(static_cast<T>(least)));
-}
-double at_least(double x, double least) { return std::max(x, least); }
-template <typename T>
-Vec<T> sign_of(const Vec<T>& x) {
-  return where_positive(x, Vec<T>(1)) - where_positive(x.neg(), Vec<T>(1));
-}
-double sign_of(double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; }
-template <typename T>
-Vec<T> magnitude(const Vec<T>& x) {
-  return x.abs();
-}
-double magnitude(double x) { return std::abs(x); }
-
-/// An outcome's share of a divergence, and p·dD/dp, of which the gradient is made:
-/// dD/d(logit/T) = p·g − p·Σ(p·g).
-template <typename V>
-struct Terms {
-  V value, pg;
-};
-
-struct ForwardKl {
-  template <typename V>
-  Terms<V> operator()(const V& log_p, const V& log_q, const V&, const V& q) const {
-    return {where_positive(q, q * (log_q - log_p)), V(0) - q};
-  }
-};
-
-struct ReverseKl {
-  template <typename V>
-  Terms<V> operator()(const V& log_p, const V& log_q, const V& p, const V&) const {
-    const V terms = where_positive(p, p * (log_p - at_least(log_q, kLeastLogProbability)));
-    return {terms, terms};
-  }
-};
-
-struct JensenShannon {
-  double beta;
-  template <typename V>
-  Terms<V> operator()(const V& log_p, const V& log_q, const V& p, const V& q) const {
-    const V of_p(1 - beta), of_q(beta);
-    const V log_m = log_of(of_q * q + of_p * p);
-    const V pg = where_positive(p, of_p * p * (log_p - log_m));
-    return {where_positive(q, of_q * q * (log_q - log_m)) + pg, pg};
-  }
-};
-
-struct TotalVariation {
-  template <typename V>
-  Terms<V> operator()(const V&, const V&, const V& p, const V& q) const {
-    const V difference = p - q;
-    return {V(0.5) * magnitude(difference), V(0.5) * p * sign_of(difference)};
-  }
-};
-
-/// Calls `use` with the divergence's terms. β = 0 and 1 are the limits.
-template <typename Use>
-auto with_terms(Divergence divergence, double beta, const Use& use) {
-  if (divergence == Divergence::kJensenShannon && beta > 0 && beta < 1)
-    return use(JensenShannon{beta});
-  if (divergence == Divergence::kTotalVariation) return use(TotalVariation{});
-  const bool reverse = divergence == Divergence::kReverseKl ||
-                       (divergence == Divergence::kJensenShannon && beta == 1);
-  return reverse ? use(ReverseKl{}) : use(ForwardKl{});
-}
-
-/// eᴾ; P = 0: unknown, take the exponential.
-template <int P, typename T>
-Vec<T> power(const Vec<T>& e) {
-  if constexpr (P == 1) return e;
-  const Vec<T> square = e * e;
-  if constexpr (P == 2) return square;
-  if constexpr (P == 3) return square * e;
-  if constexpr (P == 4) return square * square;
-  const Vec<T> fourth = square * square;
-  return fourth * fourth;
-}
-
-/// Calls `use` with T as a constant where one exponential serves both temperatures, else with 0.
-template <typename Use>
-void with_power(double temperature, const Use& use) {
-  if (temperature == 1) return use(std::integral_constant<int, 1>());
-  if (temperature == 2) return use(std::integral_constant<int, 2>());
-  if (temperature == 3) return use(std::integral_constant<int, 3>());
-  if (temperature == 4) return use(std::integral_constant<int, 4>());
-  if (temperature == 8) return use(std::integral_constant<int, 8>());
-  use(std::integral_constant<int, 0>());
-}
-
-/// Sums over a row, in float within a block and in double over the blocks.
-template <typename T, int Count>
-class BlockSums {
- public:
-  void add(int which, const Vec<T>& value) { partial_[which] = partial_[which] + value; }
-  void end_block() {
-    for (int i = 0; i < Count; ++i) {
-      T lanes[Vec<T>::size()];
-      partial_[i].store(lanes);
-      for (const T lane : lanes) totals_[i] += static_cast<double>(lane);
-      partial_[i] = Vec<T>(0);
-    }
-  }
-  double operator[](int which) const { return totals_[which]; }
-
- private:
-  Vec<T> partial_[Count] = {};
-  double totals_[Count] = {};
-};
-
-/// step(i) for each vector of a row's copy, and end_block() of the sums in between.
-template <typename T, typename Sums, typename Step>
-void walk(int64_t padded, Sums& sums, const Step& step) {
-  for (int64_t begin = 0; begin < padded; begin += kSumBlock) {
-    const int64_t end = std::min(padded, begin + kSumBlock);
-    for (int64_t i = begin; i < end; i += Vec<T>::size()) step(i);
-    sums.end_block();
-  }
-}
-template <typename T, typename Step>
-void walk(int64_t padded, const Step& step) {
-  for (int64_t i = 0; i < padded; i += Vec<T>::size()) step(i);
-}
-
-template <typename T>
-T largest_of(const T* row, int64_t padded) {
-  Vec<T> most(row[0]);
-  walk<T>(padded, [&](int64_t i) { most = at::vec::maximum(most, Vec<T>::loadu(row + i)); });
-  T lanes[Vec<T>::size()];
-  most.store(lanes);
-  T result = lanes[0];
-  for (const T lane : lanes) result = lane > result || std::isnan(lane) ? lane : result;
-  return result;
-}
-
-/// Copies n elements and fills up with no probability; returns the largest, NaN if there is one.
-template <typename T, typename From>
-T load_as(const From* from, int64_t n, T* to, int64_t padded) {
-  constexpr T kNothing = std::numeric_limits<T>::lowest() / 8;
-  int64_t i = 0;
-  Vec<T> most(kNothing);
-  if constexpr (std::is_same_v<T, float> && sizeof(From) == 2) {
-    Vec<T> more(kNothing);
-    for (; i + Vec<From>::size() <= n; i += Vec<From>::size()) {
-      const auto [first, second] = widened(Vec<From>::loadu(from + i));
-      most = at::vec::maximum(most, first);
-      more = at::vec::maximum(more, second);
-      first.store(to + i);
-      second.store(to + i + Vec<T>::size());
-    }
-    most = at::vec::maximum(most, more);
-  } else if constexpr (std::is_same_v<T, From>) {
-    for (; i + Vec<T>::size() <= n; i += Vec<T>::size()) {
-      const Vec<T> value = Vec<T>::loadu(from + i);
-      most = at::vec::maximum(most, value);
-      value.store(to + i);
-    }
-  }
-  T lanes[Vec<T>::size()];
-  most.store(lanes);
-  T result = kNothing;
-  const auto take = [&](T value) {
-    if (value > result || std::isnan(value)) result = value;
-  };
-  for (const T lane : lanes) take(lane);
-  for (; i < n; ++i) take(to[i] = static_cast<T>(from[i]));
-  for (; i < padded; ++i) to[i] = kNothing;
-  return result;
-}
-
-template <typename T>
-T load_row(const void* from, ValueDtype dtype, int64_t row, int64_t n, T* to, int64_t padded) {
-  const int64_t begin = row * n;
-  switch (dtype) {
-    case ValueDtype::kFloat:
-      return load_as(static_cast<const float*>(from) + begin, n, to, padded);
-    case ValueDtype::kDouble:
-      return load_as(static_cast<const double*>(from) + begin, n, to, padded);
-    case ValueDtype::kBFloat16:
-      return load_as(static_cast<const c10::BFloat16*>(from) + begin, n, to, padded);
-    case ValueDtype::kHalf:
-      return load_as(static_cast<const c10::Half*>(from) + begin, n, to, padded);
-  }
-  return std::numeric_limits<T>::quiet_NaN();
-}
-
-template <typename T, typename To>
-void store_as(const T* from, int64_t n, To* to) {
-  int64_t i = 0;
-  if constexpr (std::is_same_v<T, float> && sizeof(To) == 2) {
-    for (; i + Vec<To>::size() <= n; i += Vec<To>::size()) {
-      narrowed<To>(Vec<T>::loadu(from + i), Vec<T>::loadu(from + i + Vec<T>::size())).store(to + i);
-    }
-  }
-  for (; i < n; ++i) to[i] = static_cast<To>(from[i]);
-}
-
-template <typename T>
-void store_row(const T* from, int64_t n, ValueDtype dtype, int64_t row, void* to) {
-  const int64_t begin = row * n;
-  switch (dtype) {
-    case ValueDtype::kFloat:
-      return store_as(from, n, static_cast<float*>(to) + begin);
-    case ValueDtype::kDouble:
-      return store_as(from, n, static_cast<double*>(to) + begin);
-    case ValueDtype::kBFloat16:
-      return store_as(from, n, static_cast<c10::BFloat16*>(to) + begin);
-    case ValueDtype::kHalf:
-      return store_as(from, n, static_cast<c10::Half*>(to) + begin);
-  }
+double log_sum_exp(const double* values, size_t count) {
+  const double most = *std::max_element(values, values + count);
+  double sum = 0;
+  for (size_t i = 0; i < count; ++i) sum += std::exp(values[i] - most);
+  return most + std::log(sum);
 }
 
 template <typename T>
@@ -303,6 +68,7 @@ class RowLoss {
   template <int P>
   void sparse(int64_t row, const Scales& scales);
   void bucket(int64_t row, const Scales& scales, double of_ids);
+  void dense_gradient(double soft, const Scales& scales);
   void entries_and_dense(int64_t row, const Scales& scales);
 
   /// exp(x) at T = 1 of x = (z − max)/T, from its exponential at T.
@@ -427,7 +193,7 @@ void RowLoss<T>::sparse(int64_t row, const Scales& scales) {
     of_ids_one += std::exp(z);
   }
   if (apart) {  // what is left of the sums is the tail itself, not a difference
-    for (int64_t k = 0; k < block_.entries; ++k) s_[ids[k]] = std::numeric_limits<T>::lowest() / 8;
+    for (int64_t k = 0; k < block_.entries; ++k) s_[ids[k]] = kNoLogit<T>;
   }
   const Vec<T> inverse = constant(1 / block_.temperature);
   BlockSums<T, 2> sums;
@@ -449,6 +215,15 @@ void RowLoss<T>::sparse(int64_t row, const Scales& scales) {
   }
 }
 
+/// t_ = soft · s_, and the hard part of u_.
+template <typename T>
+void RowLoss<T>::dense_gradient(double soft, const Scales& scales) {
+  const Vec<T> of_soft = constant(soft);
+  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  walk<T>(padded_,
+          [&](int64_t i) { (load(s_, i) * of_soft + (load(u_, i) * hard - flat)).store(t_ + i); });
+}
+
 // K ids and their complement are K + 1 outcomes. `rest`: Σ of s_, which lacks the K.
 template <typename T>
 void RowLoss<T>::bucket(int64_t row, const Scales& scales, double rest) {
@@ -459,11 +234,8 @@ void RowLoss<T>::bucket(int64_t row, const Scales& scales, double rest) {
   log_p_.assign(entries + 1, 0);
   log_q_.assign(entries + 1, log_tail);
   g_.assign(entries + 1, 0);
-  double most = -HUGE_VAL, sum = 0;
-  for (size_t k = 0; k < entries; ++k) most = std::max(most, given[k]);
-  for (size_t k = 0; k < entries; ++k) sum += std::exp(given[k] - most);
   // Rounded on the wire, the K no longer add up to exactly what the tail leaves.
-  const double shift = std::log1p(-std::exp(log_tail)) - most - std::log(sum);
+  const double shift = std::log1p(-std::exp(log_tail)) - log_sum_exp(given, entries);
   for (size_t k = 0; k < entries; ++k) {
     log_p_[k] = x_[k] - std::log(z_);
     log_q_[k] = given[k] + shift;
@@ -482,10 +254,7 @@ void RowLoss<T>::bucket(int64_t row, const Scales& scales, double rest) {
     for (size_t k = 0; k <= entries; ++k) g_[k] -= std::exp(log_p_[k]) * mean;
   });
   // Each id's share of the student's own tail; those of the K are written over.
-  const Vec<T> soft = constant(rest > 0 ? scales.soft * g_[entries] / rest : 0.0);
-  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
-  walk<T>(padded_,
-          [&](int64_t i) { (load(s_, i) * soft + (load(u_, i) * hard - flat)).store(t_ + i); });
+  dense_gradient(rest > 0 ? scales.soft * g_[entries] / rest : 0.0, scales);
   for (size_t k = 0; k < entries; ++k) {
     const double one = std::exp(x_[k] * block_.temperature) / z_one_;
     t_[ids[k]] = static_cast<T>(scales.soft * g_[k] + scales.hard * one - scales.flat);
@@ -497,10 +266,7 @@ template <typename T>
 void RowLoss<T>::entries_and_dense(int64_t row, const Scales& scales) {
   const auto entries = static_cast<size_t>(block_.entries);
   const int64_t* ids = block_.ids + row * block_.entries;
-  const Vec<T> soft = constant(scales.soft / z_);
-  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
-  walk<T>(padded_,
-          [&](int64_t i) { (load(s_, i) * soft + (load(u_, i) * hard - flat)).store(t_ + i); });
+  dense_gradient(scales.soft / z_, scales);
   if (block_.soft == SoftRows::kDraws) {
     const double share = 1.0 / static_cast<double>(entries);
     divergence_ = -block_.scalars[row];
@@ -511,12 +277,10 @@ void RowLoss<T>::entries_and_dense(int64_t row, const Scales& scales) {
     return;
   }
   const double* given = block_.log_q + row * block_.entries;
-  double most = -HUGE_VAL, sum = 0;
-  for (size_t k = 0; k < entries; ++k) most = std::max(most, given[k]);
-  for (size_t k = 0; k < entries; ++k) sum += std::exp(given[k] - most);
+  const double norm = log_sum_exp(given, entries);
   divergence_ = 0;
   for (size_t k = 0; k < entries; ++k) {
-    const double log_q = given[k] - most - std::log(sum);
+    const double log_q = given[k] - norm;
     const double q = std::exp(log_q);
     divergence_ += where_positive(q, q * (log_q - (x_[k] - std::log(z_))));
     t_[ids[k]] -= static_cast<T>(scales.soft * q);
@@ -543,9 +307,8 @@ void RowLoss<T>::operator()(int64_t row) {
     mean_logit /= static_cast<double>(n_);
   }
   // The fast exponential would make numbers of what is none.
-  if (!std::isfinite(most_) || !std::isfinite(teacher_most_) ||
-      most_ <= std::numeric_limits<T>::lowest() / 8 ||
-      (block_.soft == SoftRows::kDense && teacher_most_ <= std::numeric_limits<T>::lowest() / 8)) {
+  const auto good = [](T most) { return std::isfinite(most) && most > kNoLogit<T>; };
+  if (!good(most_) || (block_.soft == SoftRows::kDense && !good(teacher_most_))) {
     std::fill(t_, t_ + n_, std::numeric_limits<T>::quiet_NaN());
     store_row(t_, n_, block_.dtype, row, block_.logits);
     block_.divergences[row] = block_.cross_entropies[row] = block_.losses[row] =

@@ -1,12 +1,9 @@
 // Recording and replaying as a user does it: the losses of a replay are those of the live run, bit
 // for bit; a recorder that is killed goes on; what is damaged or does not fit is named.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -14,6 +11,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/launch/killable_job.h"
 #include "tests/launch/launcher.h"
 
 namespace temper {
@@ -172,61 +170,6 @@ TEST(RecordTest, ALongerRunReadsTheStoreAgain) {
             metric(scratch / "twice/metrics.jsonl", "tokens"));
 }
 
-/// `mpirun -n 2 temper ARGUMENTS…` that the test may kill.
-class Job {
- public:
-  Job(const Arguments& arguments, const std::string& log) {
-    std::fflush(nullptr);
-    pid_ = fork();
-    if (pid_ != 0) return;
-    std::vector<std::string> all = {
-        TEMPER_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-n", "2", TEMPER_PROGRAM};
-    all = all + arguments;
-    std::vector<char*> argv;
-    for (std::string& word : all) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    if (freopen(log.c_str(), "w", stdout) == nullptr || dup2(1, 2) < 0) _exit(126);
-    execv(argv[0], argv.data());
-    _exit(127);
-  }
-  ~Job() {
-    if (pid_ > 0) kill_all();
-  }
-  Job(const Job&) = delete;
-
-  std::vector<pid_t> ranks() const {
-    std::ifstream list("/proc/" + std::to_string(pid_) + "/task/" + std::to_string(pid_) +
-                       "/children");
-    std::vector<pid_t> pids;
-    for (pid_t pid = 0; list >> pid;) pids.push_back(pid);
-    return pids;
-  }
-  bool running() {
-    if (pid_ > 0 && waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = -1;
-    return pid_ > 0;
-  }
-  /// As when the machine goes down.
-  void kill_all() {
-    const std::vector<pid_t> children = ranks();
-    kill(pid_, SIGKILL);
-    for (const pid_t rank : children) kill(rank, SIGKILL);
-    wait();
-  }
-  /// mpirun ends the others.
-  void kill_one() {
-    const std::vector<pid_t> children = ranks();
-    if (!children.empty()) kill(children.back(), SIGKILL);
-    wait();
-  }
-
- private:
-  void wait() {
-    if (pid_ > 0) waitpid(pid_, nullptr, 0);
-    pid_ = -1;
-  }
-  pid_t pid_ = -1;
-};
-
 TEST(RecordTest, ARecorderThatIsKilledGoesOnToTheSameBytes) {
   const ScratchDir scratch;
   const std::string store = scratch / "store";
@@ -244,7 +187,7 @@ TEST(RecordTest, ARecorderThatIsKilledGoesOnToTheSameBytes) {
     fs::remove_all(store);
     for (int attempt = 0; attempt < 2; ++attempt) {
       const size_t before = fs::exists(store) ? shards(store).size() : 0;
-      Job job(command, scratch / "log");
+      KillableJob job(command, scratch / "log");
       // Somewhere between the start and the last file.
       const size_t until =
           std::uniform_int_distribution<size_t>(before, std::min<size_t>(before + 30, 75))(random);

@@ -66,7 +66,7 @@ TEST_P(LossKernelTest, EqualsTensorOperationsInDouble) {
       config.tail = which.tail;
       config.label_smoothing = smoothing;
       const at::Tensor weights = weighted ? at::rand({kTokens}, at::kDouble) : at::Tensor();
-      at::Tensor right = logits.to(at::kDouble), given = logits.clone();
+      at::Tensor right = logits.to(at::kDouble).clone(), given = logits.clone();
       SoftTargets exact = soft;
       if (which.payload == Payload::kFull) exact = SoftTargets::of_logits(teacher.to(at::kDouble));
       const LossSums expected = tensor_loss_(right, exact, labels, config, weights);
@@ -79,6 +79,11 @@ TEST_P(LossKernelTest, EqualsTensorOperationsInDouble) {
       // A 16-bit gradient is rounded once.
       const double rounding = dtype == at::kBFloat16 ? 3e-3 : dtype == at::kHalf ? 4e-4 : least;
       EXPECT_LE(relative_error(given, right), rounding) << smoothing << ' ' << weighted;
+      // As devices without a kernel compute it, in this dtype.
+      at::Tensor by_tensors = logits.clone();
+      const LossSums same = tensor_loss_(by_tensors, soft, labels, config, weights);
+      EXPECT_NEAR(same.loss, expected.loss, least * std::abs(expected.loss));
+      EXPECT_LE(relative_error(by_tensors, right), rounding) << smoothing << ' ' << weighted;
     }
   }
 }
