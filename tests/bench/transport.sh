@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Soft targets through shared memory against MPI messages in every tuning that Open MPI offers on one
 # node. Each row holds both, measured in turn in one run; shared memory does not depend on the
-# settings, so it also shows how steady the machine is. The last lines compare the best of each.
+# settings, so it also shows how steady the machine is. The last lines compare the best of each, over
+# the settings and, for both, over the lookahead.
 #
 #   tests/bench/transport.sh [repetitions] [MiB per measurement]
 set -euo pipefail
@@ -32,15 +33,15 @@ for copy in none cma; do
 done
 
 echo "== best of each over all settings, GB/s"
-awk '$2 ~ /iB$/ && NF == 6 {
+awk '$2 ~ /iB$/ && NF == 7 {
   size = $1 " " $2
   if (!(size in shared)) order[++sizes] = size
-  if ($3 > shared[size]) shared[size] = $3
-  if ($4 > sent[size]) sent[size] = $4
-  if ($5 > sent[size]) sent[size] = $5
+  if ($4 > shared[size]) { shared[size] = $4; depth[size] = $3 }
+  for (column = 5; column <= 6; ++column)
+    if ($column > sent[size]) sent[size] = $column
 }
 END {
   for (i = 1; i <= sizes; ++i)
-    printf "%10s   shared %7.2f   best MPI send %7.2f   ratio %5.2f\n", order[i], shared[order[i]], sent[order[i]],
-           shared[order[i]] / sent[order[i]]
+    printf "%10s   shared %7.2f (lookahead %2d)   best MPI send %7.2f   ratio %5.2f\n", order[i], shared[order[i]],
+           depth[order[i]], sent[order[i]], shared[order[i]] / sent[order[i]]
 }' "$rows"
