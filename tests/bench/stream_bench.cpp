@@ -6,11 +6,11 @@
 //
 // The producer copies every message's bytes from a source of the same size into the buffer that it
 // is given, and the consumer adds all of them up: a transport that moved nothing would be caught by
-// the sum. Each line: message size, lookahead of both channels, median bytes per second of each path,
-// and the ratio of shared memory to the faster of the other two. Small messages are measured with
-// deeper lookaheads too: a ring that outgrows a core's own cache passes through the shared one, from
-// which the other core reads faster. Then the hand-over alone: time from the moment a teacher
-// publishes a small message to the moment the student, waiting for it, has it.
+// the sum. Each line: message size, lookahead of both channels, median bytes per second of each
+// path, and the ratio of shared memory to the faster of the other two. Small messages are measured
+// with deeper lookaheads too: a ring that outgrows a core's own cache passes through the shared
+// one, from which the other core reads faster. Then the hand-over alone: time from the moment a
+// teacher publishes a small message to the moment the student, waiting for it, has it.
 #include <ATen/Parallel.h>
 #include <mpi.h>
 #include <sched.h>
