@@ -6,6 +6,7 @@
 #include <bit>
 #include <functional>
 
+#include "comm/handover_copy.h"
 #include "comm/value_coding.h"
 
 namespace temper {
@@ -113,10 +114,20 @@ at::Tensor ranges_of(const at::Tensor& scalars, const at::Tensor& values) {
 
 void PayloadView::write_values(int64_t begin, const at::Tensor& rows) const {
   const int64_t n = rows.size(0);
-  const at::Tensor coded = values.narrow(0, begin, n);  // (n, W)
-  encode_values(rows, coded,
-                values.scalar_type() == at::kByte ? ranges_of(scalars.narrow(0, begin, n), values)
-                                                  : at::Tensor());
+  const at::Tensor place = values.narrow(0, begin, n);  // (n, W)
+  const at::ScalarType type = values.scalar_type();
+  const at::Tensor ranges =
+      type == at::kByte ? ranges_of(scalars.narrow(0, begin, n), values) : at::Tensor();
+  if (!shared || !rows.is_cpu()) {
+    encode_values(rows, place, ranges);
+    return;
+  }
+  at::Tensor coded = rows;  // (n, W)
+  if (type == at::kHalf || type == at::kByte) {
+    coded = at::empty_like(place);
+    encode_values(rows, coded, ranges);
+  }
+  handover_copy(coded, place);
 }
 
 at::Tensor PayloadView::read_values(at::ScalarType type) const {

@@ -50,9 +50,10 @@ struct PayloadSpec {
 /// The parts of a message of `tokens` tokens, as views into `bytes` (uint8, behind the header), to
 /// write into or to read from. Parts that the payload lacks are undefined.
 struct PayloadView {
-  at::Tensor scalars;  // (N, P) float32
-  at::Tensor values;   // (N, W) of the spec's dtype
-  at::Tensor ids;      // (N, id_bytes_per_token) uint8
+  at::Tensor scalars;   // (N, P) float32
+  at::Tensor values;    // (N, W) of the spec's dtype
+  at::Tensor ids;       // (N, id_bytes_per_token) uint8
+  bool shared = false;  ///< the student reads the very memory: handover_copy.h
 
   PayloadView() = default;
   PayloadView(const at::Tensor& bytes, const PayloadSpec& spec, int64_t tokens);

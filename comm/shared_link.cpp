@@ -14,6 +14,7 @@
 
 #include <deque>
 #include <utility>
+#include <vector>
 
 namespace temper {
 namespace {
@@ -60,7 +61,10 @@ class SharedTeacherLink : public TeacherLink {
         buffer_bytes_(bytes),
         student_rank_(student_rank),
         acquired_(pair_.published.load(std::memory_order_relaxed)),
-        published_(acquired_) {}
+        published_(acquired_) {
+    for (int64_t index = 0; index < ring.shape().slots; ++index)
+      slots_.push_back(ring.slot_tensor(index));
+  }
 
   bool ready(int64_t unit) override {
     if (pair_.granted.load(std::memory_order_acquire) == acquired_) return false;
@@ -70,9 +74,11 @@ class SharedTeacherLink : public TeacherLink {
 
   at::Tensor acquire(int64_t unit) override {
     ++acquired_;
-    held_.push_back(ring_.slot_tensor(unit % ring_.shape().slots));
+    held_.push_back(slots_[static_cast<size_t>(unit % ring_.shape().slots)]);
     return held_.back();  // (bytes)
   }
+
+  bool shares_memory() const override { return true; }
 
   void publish(const SoftTargetHeader& header, int64_t bytes) override {
     write_header(held_.front(), header);
@@ -89,7 +95,8 @@ class SharedTeacherLink : public TeacherLink {
   PairState& pair_;
   int64_t buffer_bytes_;
   int student_rank_;
-  std::deque<at::Tensor> held_;  // acquired, not published
+  std::vector<at::Tensor> slots_;  // of (bytes)
+  std::deque<at::Tensor> held_;    // acquired, not published
   int64_t acquired_, published_;
 };
 

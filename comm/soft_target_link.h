@@ -45,6 +45,8 @@ class TeacherLink {
   virtual bool ready(int64_t unit) = 0;
   /// The buffer for `unit`'s message (bytes) uint8; only where ready() said so.
   virtual at::Tensor acquire(int64_t unit) = 0;
+  /// Whether that buffer lies in memory that the student reads as well.
+  virtual bool shares_memory() const { return false; }
   /// Sends the first `bytes` of the oldest acquired buffer, with `header` in front.
   virtual void publish(const SoftTargetHeader& header, int64_t bytes) = 0;
   /// Keeps messages under way moving. True once all have left.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "comm/mpi/backoff.h"
+#include "comm/payload_views.h"
 #include "comm/soft_target_channel.h"
 #include "comm/value_coding.h"
 
@@ -34,6 +35,7 @@ struct SoftTargetReceiver::Impl {
   double wait_seconds = 0;
   int64_t bytes = 0;
   LookaheadFill fill;
+  PayloadViews views;
   PayloadView view;  // of the last targets()
 
   Impl(const SoftTargetTransports& transports, int64_t unit_count, at::Tensor teacher_head)
@@ -102,7 +104,7 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
               value_type_name(config.payload.dtype),
               "; start both sides with the same --teacher.values and --run.precision");
   bytes += arrival.wire_bytes;
-  view = payload_in(arrival.buffer, config, id.rows);
+  view = views.of(arrival.buffer, config, id.rows);
   return soft_targets(view, config.payload, head);
 }
 

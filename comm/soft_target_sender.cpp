@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "comm/mpi/backoff.h"
+#include "comm/payload_views.h"
 #include "comm/soft_target_channel.h"
 
 // Note [No deadlock]
@@ -53,6 +54,7 @@ struct Lane {
   std::unique_ptr<TeacherLink> link;
   int64_t unit = 0;       // the student's unit that this teacher acquires next
   std::deque<Held> held;  // acquired, not sent
+  PayloadViews views;
 };
 
 }  // namespace
@@ -109,7 +111,9 @@ struct SoftTargetSender::Impl {
     Lane& lane = lane_of(student);
     lane.held.push_back({lane.link->acquire(lane.unit), rows});
     lane.unit = own_unit_from(student, lane.unit + 1);
-    return payload_in(lane.held.back().buffer, config, rows);
+    PayloadView view = lane.views.of(lane.held.back().buffer, config, rows);
+    view.shared = lane.link->shares_memory();
+    return view;
   }
 };
 

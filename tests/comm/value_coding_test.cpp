@@ -101,5 +101,32 @@ TEST(ValueCodingTest, MessagesHoldRangesWhereTheyAreNeeded) {
   EXPECT_TRUE(at::allclose(soft.values, values, 0, 0.02));
 }
 
+TEST(HandoverCopyTest, WritesTheBitsThatACopyWould) {
+  PayloadSpec spec;
+  at::manual_seed(2);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf, at::kByte}) {
+    // Nothing is a multiple of a cache line; the last is more than one block of a thread.
+    for (const auto& [tokens, vocab] : {std::pair{3, 5}, {7, 33}, {64, 2731}}) {
+      spec.dtype = type;
+      spec.vocab = vocab;
+      const int64_t bytes = tokens * spec.bytes_per_token();
+      for (const at::ScalarType from : {at::kFloat, at::kBFloat16}) {
+        const at::Tensor values = at::randn({tokens, vocab}).mul_(1e4).to(from);  // (N, V)
+        values.select(0, 1).fill_(-std::numeric_limits<double>::infinity());
+        at::Tensor parts[2];
+        for (const bool shared : {false, true}) {
+          const at::Tensor memory = at::full({bytes + 128}, 77, at::kByte);  // (bytes + 128)
+          PayloadView view(memory.narrow(0, 64, bytes), spec, tokens);
+          view.shared = shared;
+          view.write_values(0, values.narrow(0, 0, 1));
+          view.write_values(1, values.narrow(0, 1, tokens - 1));
+          parts[shared ? 1 : 0] = memory;
+        }
+        EXPECT_TRUE(parts[0].equal(parts[1])) << type << " " << tokens << " x " << vocab;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace temper
