@@ -7,6 +7,7 @@
 
 #include <tuple>
 
+#include "model/causal_attention.h"
 #include "model/checkpointed_layer.h"
 #include "model/norm.h"
 #include "model/swiglu.h"
@@ -57,10 +58,8 @@ at::Tensor Transformer::block(const LayerPlan& layer, const at::Tensor& x, const
     in = split_heads(qkv, shape, angles, weight_as(layer.query_norm, wide),
                      weight_as(layer.key_norm, wide));  // (B, H, S, D)
   }
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      in.query, in.key, in.value, /*attn_mask=*/std::nullopt, /*dropout_p=*/0.0,
-      /*is_causal=*/true);  // (B, H, S, D)
-  // LibTorch's fused kernel's result lies as (B, S, H, D) already.
+  const at::Tensor mixed = causal_attention(in.query, in.key, in.value);  // (B, H, S, D)
+  // It lies as (B, S, H, D) already.
   const at::Tensor rows = mixed.transpose(1, 2).reshape({x.size(0), -1});  // (N, H·D)
   const at::Tensor attention = linear(rows, layer.out, layer.out_bias);    // (N, C)
 

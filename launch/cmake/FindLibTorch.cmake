@@ -47,6 +47,17 @@ if(NOT TARGET LibTorch::LibTorch)
   # The wheel's libraries find their own neighbours when they run; the linker need not.
   target_link_options(LibTorch::LibTorch INTERFACE -Wl,--unresolved-symbols=ignore-in-shared-libs)
   target_compile_options(LibTorch::LibTorch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-psabi>)
+  # at::parallel_for is a template: compiled without OpenMP it runs on one thread, and says nothing. The runtime must be the one
+  # that LibTorch has loaded. The thread sanitizer cannot see into it.
+  if(NOT TEMPER_SANITIZE MATCHES thread)
+    find_package(OpenMP REQUIRED COMPONENTS CXX)
+    file(GLOB _openmp "${LibTorch_ROOT_DIR}/lib/libgomp*.so*")
+    if(NOT _openmp)
+      set(_openmp ${OpenMP_CXX_LIBRARIES})
+    endif()
+    target_compile_options(LibTorch::LibTorch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${OpenMP_CXX_FLAGS}>)
+    target_link_libraries(LibTorch::LibTorch INTERFACE ${_openmp})
+  endif()
   if(TEMPER_WITH_CUDA)
     find_package(CUDAToolkit 12 REQUIRED)
     _libtorch_part(c10_cuda)
