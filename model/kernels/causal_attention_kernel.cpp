@@ -18,58 +18,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 
 #include "model/block_product.h"
+#include "model/kernels/array.h"
+#include "model/kernels/bfloat16_pairs.h"
 
 namespace temper {
 namespace {
 
 using c10::BFloat16;
-using Vec = at::vec::Vectorized<float>;
+using Vec = FloatVec;
 
 constexpr int64_t kBlock = 64;
 constexpr int64_t kLanes = Vec::size();
 constexpr int64_t kVectors = kBlock / kLanes;  // of a row of a block
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 
-/// Not std::vector: the linker could hand its code, compiled here, to files for any processor.
-template <typename T>
-class Array {
- public:
-  explicit Array(int64_t count)
-      : bytes_((static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64),
-        data_(static_cast<T*>(std::aligned_alloc(64, bytes_))) {
-    clear();
-  }
-  ~Array() { std::free(data_); }
-  Array(Array&& other) noexcept : bytes_(other.bytes_), data_(other.data_) {
-    other.data_ = nullptr;
-  }
-  Array(const Array&) = delete;
-  Array& operator=(const Array&) = delete;
-  T* data() { return data_; }
-  const T* data() const { return data_; }
-  T& operator[](int64_t i) { return data_[i]; }
-  void clear() { std::memset(static_cast<void*>(data_), 0, bytes_); }
-
- private:
-  size_t bytes_;
-  T* data_;
-};
 using Buffer = Array<BFloat16>;
 using Floats = Array<float>;
-
-/// The two rows in one: of each lane first the low one, then the high one, rounded.
-void store_pair(const Vec& low, const Vec& high, BFloat16* to) {
-  const __m512i indices =
-      _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                       21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
-  _mm512_storeu_si512(to, _mm512_permutexvar_epi16(indices, both));
-}
 
 /// 32 numbers, rounded.
 void store_rounded(const Vec& first, const Vec& second, BFloat16* to) {
@@ -109,9 +77,7 @@ void pack_transposed(const Rows& rows, int64_t width, BFloat16* to) {
 void pack_rows(const Rows& rows, int64_t width, BFloat16* to) {
   for (int64_t row = 0; row < kBlock; row += 2, to += 2 * width) {
     const BFloat16* low = rows.data + row * rows.stride;
-    const BFloat16* high = low + rows.stride;
-    for (int64_t i = 0; i < width; i += kLanes)
-      store_pair(widened(low + i), widened(high + i), to + 2 * i);
+    pack_pair(low, low + rows.stride, width, to);
   }
 }
 
