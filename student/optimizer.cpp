@@ -44,19 +44,23 @@ Optimizer::Optimizer(Transformer& model, const TrainConfig& config, const std::v
   }
 }
 
-void Optimizer::step(double learning_rate) {
+void Optimizer::step(double learning_rate, double scale) {
   const at::NoGradGuard no_grad;
+  at::Tensor divisor;  // () what the fused kernel divides gradients by, in the same pass
+  if (adamw_ && scale != 1.0)
+    divisor = at::full({}, 1.0 / scale, moments_.options().dtype(at::kFloat));
   for (Group& group : groups_) {
     if (group.weights.empty()) continue;
     if (adamw_) {
       at::_foreach_add_(group.steps, 1);
       at::_fused_adamw_(group.weights, group.gradients, group.first_moments, group.second_moments,
                         {}, group.steps, learning_rate, beta1_, beta2_, group.weight_decay, eps_,
-                        /*amsgrad=*/false, /*maximize=*/false);
+                        /*amsgrad=*/false, /*maximize=*/false,
+                        divisor.defined() ? std::make_optional(divisor) : std::nullopt);
     } else {
       if (group.weight_decay > 0)
         at::_foreach_mul_(group.weights, 1.0 - learning_rate * group.weight_decay);
-      at::_foreach_add_(group.weights, group.gradients, -learning_rate);
+      at::_foreach_add_(group.weights, group.gradients, -learning_rate * scale);
     }
   }
 }

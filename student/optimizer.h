@@ -20,8 +20,9 @@ class Optimizer {
   /// has the same bits whichever parts are whose, as long as they are cut at the same places.
   Optimizer(Transformer& model, const TrainConfig& config, const std::vector<Shard>& own);
 
-  /// One update with this learning rate.
-  void step(double learning_rate);
+  /// One update with this learning rate by the gradient times `scale`, more than 0. What the
+  /// gradient's buffer holds afterwards is nobody's.
+  void step(double learning_rate, double scale = 1.0);
 
   /// Bytes of the moments.
   int64_t state_bytes() const {

@@ -209,9 +209,7 @@ StepResult TrainingStep::run(int64_t step) {
 
   double scale = per_token;
   if (config_.clip > 0 && result.grad_norm > config_.clip) scale *= config_.clip / result.grad_norm;
-  for (size_t i = 0; i < segments_.size(); ++i)
-    if (own_[i]) gradient.narrow(0, segments_[i].begin, segments_[i].count).mul_(scale);
-  optimizer_->step(result.lr);
+  optimizer_->step(result.lr, scale);
   gather_weights();
 
   if (source_ != nullptr) result.wait_seconds = source_->take_wait_seconds();

@@ -75,6 +75,11 @@ struct TotalVariation {
   }
 };
 
+inline bool is_forward(Divergence divergence, double beta) {
+  return divergence == Divergence::kForwardKl ||
+         (divergence == Divergence::kJensenShannon && beta == 0);
+}
+
 /// Calls `use` with the divergence's terms. β = 0 and 1 are the limits.
 template <typename Use>
 inline auto with_terms(Divergence divergence, double beta, const Use& use) {

@@ -6,6 +6,11 @@
 //   2. exponentials and their sums at both temperatures, and for forward-kl the value;
 //   3. the gradient; for other divergences first their terms, since these need the sums of 2;
 //   4. round to the logits' type, where they came from.
+// Forward KL with the teacher's logits, what is trained with most, takes two walks: a block of ids
+// is loaded and softened at once, relative to the largest logit so far, and the block's own factor
+// makes up for that in the last walk (the online softmax of Milakov and Gimelshein 2018, arXiv
+// 1805.02867).
+//
 // Where T is whole, exp(z) is a power of exp(z/T): one exponential serves both softmaxes.
 //
 // What stands for an id of no probability is a number whose exponential is 0, never an infinity:
@@ -60,9 +65,11 @@ class RowLoss {
     double flat;  ///< what smoothing takes from every id
   };
 
+  bool load(int64_t row);
+  void compute(int64_t row, const Scales& scales);
   void hard_labels(const Scales& scales);
   template <int P>
-  void dense_forward(const Scales& scales);
+  bool dense_forward(int64_t row, const Scales& scales);
   template <int P, typename D>
   void dense_terms(const Scales& scales, const D& terms);
   template <int P>
@@ -80,13 +87,23 @@ class RowLoss {
   static Vec<T> load(const T* from, int64_t i) { return Vec<T>::loadu(from + i); }
   static Vec<T> constant(double value) { return Vec<T>(static_cast<T>(value)); }
 
+  /// The fast exponential would make numbers of what is none.
+  static bool good(T most) { return std::isfinite(most) && most > kNoLogit<T>; }
+
+  /// What exponentials are relative to.
+  struct Most {
+    T student, teacher;
+  };
+
   const LossRows& block_;
   int64_t n_, padded_;
   T *s_, *t_, *u_;  // copies of the row; the gradient ends in t_
   T most_ = 0, teacher_most_ = 0;
+  double label_logit_ = 0, mean_logit_ = 0;    // less the largest; the mean only where it is needed
   double divergence_ = 0;                      // of the row
   double z_ = 0, z_one_ = 0;                   // Σ exp((z − max)/T), Σ exp(z − max)
   std::vector<double> x_, log_p_, log_q_, g_;  // of sparse entries
+  std::vector<Most> mosts_;                    // of each block's exponentials, in dense_forward()
 };
 
 // Without soft targets: s_ becomes exp(z − max).
@@ -103,40 +120,96 @@ void RowLoss<T>::hard_labels(const Scales& scales) {
   walk<T>(padded_, [&](int64_t i) { (load(s_, i) * hard - flat).store(t_ + i); });
 }
 
-// Forward KL with the teacher's logits in t_: s_ and t_ become exponentials.
+// Forward KL with the teacher's logits, from memory to the gradient in memory: s_ and t_ become
+// exponentials. False if a logit is no number.
 template <typename T>
 template <int P>
-void RowLoss<T>::dense_forward(const Scales& scales) {
-  const Vec<T> inverse = constant(1 / block_.temperature);
-  BlockSums<T, 4> sums;
-  walk<T>(padded_, sums, [&](int64_t i) {
-    const Vec<T> x = (load(s_, i) - Vec<T>(most_)) * inverse;
-    const Vec<T> y = (load(t_, i) - Vec<T>(teacher_most_)) * inverse;
-    const Vec<T> e = exp_of(x), f = exp_of(y);
-    const Vec<T> one = at_one<P>(x, e);
-    sums.add(0, e);
-    sums.add(1, f);
-    sums.add(2, one);
-    sums.add(3, where_positive(f, f * (y - x)));
-    e.store(s_ + i);
-    f.store(t_ + i);
-    if constexpr (P == 0) one.store(u_ + i);
-  });
-  z_ = sums[0];
-  z_one_ = sums[2];
-  divergence_ = sums[3] / sums[1] - std::log(sums[1]) + std::log(z_);
-  const Vec<T> of_p = constant(scales.soft / z_), of_q = constant(scales.soft / sums[1]);
-  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
-  walk<T>(padded_, [&](int64_t i) {
-    const Vec<T> e = load(s_, i);
-    Vec<T> one;
-    if constexpr (P == 0) {
-      one = load(u_, i);
-    } else {
-      one = power<P>(e);
+bool RowLoss<T>::dense_forward(int64_t row, const Scales& scales) {
+  const double temperature = block_.temperature;
+  const Vec<T> inverse = constant(1 / temperature);
+  const int64_t label = block_.labels[row];
+  Most most{kNoLogit<T>, kNoLogit<T>};
+  double z = 0, z_one = 0, zq = 0, slope = 0, label_logit = 0, sum_of_logits = 0;
+  mosts_.clear();
+  for (int64_t begin = 0; begin < n_; begin += kSumBlock) {
+    const int64_t count = std::min(kSumBlock, n_ - begin);
+    const int64_t end = std::min(padded_, begin + kSumBlock);
+    const T here =
+        load_part<T>(block_.logits, block_.dtype, row * n_ + begin, count, s_ + begin, end - begin);
+    const T there = load_part<T>(block_.teacher, block_.teacher_dtype, row * n_ + begin, count,
+                                 t_ + begin, end - begin);
+    if (std::isnan(here) || std::isnan(there)) return false;
+    if (label >= begin && label < end) label_logit = static_cast<double>(s_[label]);
+    if (block_.smoothing > 0) {
+      for (int64_t i = begin; i < begin + count; ++i) sum_of_logits += static_cast<double>(s_[i]);
     }
-    (e * of_p - load(t_, i) * of_q + (one * hard - flat)).store(t_ + i);
-  });
+    const Most before = most;
+    most = {std::max(most.student, here), std::max(most.teacher, there)};
+    mosts_.push_back(most);
+    BlockSums<T, 4> sums;
+    for (int64_t i = begin; i < end; i += Vec<T>::size()) {
+      const Vec<T> x = (load(s_, i) - Vec<T>(most.student)) * inverse;
+      const Vec<T> y = (load(t_, i) - Vec<T>(most.teacher)) * inverse;
+      const Vec<T> e = exp_of(x), f = exp_of(y);
+      const Vec<T> one = at_one<P>(x, e);
+      sums.add(0, e);
+      sums.add(1, f);
+      sums.add(2, one);
+      sums.add(3, where_positive(f, f * (y - x)));
+      e.store(s_ + i);
+      f.store(t_ + i);
+      if constexpr (P == 0) one.store(u_ + i);
+    }
+    sums.end_block();
+    if (begin > 0) {  // what was summed up so far, relative to the new maxima
+      const double by =
+          (static_cast<double>(before.student) - static_cast<double>(most.student)) / temperature;
+      const double by_teacher =
+          (static_cast<double>(before.teacher) - static_cast<double>(most.teacher)) / temperature;
+      slope = std::exp(by_teacher) * (zq > 0 ? slope + zq * (by_teacher - by) : 0.0);
+      zq *= std::exp(by_teacher);
+      z *= std::exp(by);
+      z_one *= std::exp(by * temperature);
+    }
+    z += sums[0];
+    zq += sums[1];
+    z_one += sums[2];
+    slope += sums[3];
+  }
+  if (!good(most.student) || !good(most.teacher)) return false;
+  most_ = most.student;
+  z_ = z;
+  z_one_ = z_one;
+  divergence_ = slope / zq - std::log(zq) + std::log(z_);
+  label_logit_ = label_logit - static_cast<double>(most_);
+  mean_logit_ = sum_of_logits / static_cast<double>(n_) - static_cast<double>(most_);
+
+  const Vec<T> flat = constant(scales.flat);
+  for (int64_t begin = 0; begin < n_; begin += kSumBlock) {
+    const int64_t end = std::min(padded_, begin + kSumBlock);
+    const Most& of = mosts_[static_cast<size_t>(begin / kSumBlock)];
+    const double by = static_cast<double>(of.student) - static_cast<double>(most.student);
+    const double by_teacher = static_cast<double>(of.teacher) - static_cast<double>(most.teacher);
+    const Vec<T> of_p = constant(scales.soft / z_ * std::exp(by / temperature));
+    const Vec<T> of_q = constant(scales.soft / zq * std::exp(by_teacher / temperature));
+    const Vec<T> hard = constant(scales.hard / z_one_ * std::exp(by));
+    T gradient[kSumBlock];
+    for (int64_t i = begin; i < end; i += Vec<T>::size()) {
+      const Vec<T> e = load(s_, i);
+      Vec<T> one;
+      if constexpr (P == 0) {
+        one = load(u_, i);
+      } else {
+        one = power<P>(e);
+      }
+      (e * of_p - load(t_, i) * of_q + (one * hard - flat)).store(gradient + i - begin);
+    }
+    if (label >= begin && label < end)
+      gradient[label - begin] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
+    store_part(gradient, std::min(kSumBlock, n_ - begin), block_.dtype, row * n_ + begin,
+               block_.logits);
+  }
+  return true;
 }
 
 // Any divergence with the teacher's logits in t_: s_ becomes p, t_ first p·g, u_ exp(z − max).
@@ -287,56 +360,69 @@ void RowLoss<T>::entries_and_dense(int64_t row, const Scales& scales) {
   }
 }
 
+// The whole row into s_, the teacher's into t_. False if a logit is no number.
 template <typename T>
-void RowLoss<T>::operator()(int64_t row) {
-  const double weight = block_.weights != nullptr ? block_.weights[row] : 1.0;
-  const auto label = block_.labels[row];
-  const Scales scales = {weight * block_.soft_weight / block_.temperature,
-                         weight * block_.hard_weight,
-                         weight * block_.hard_weight * block_.smoothing / static_cast<double>(n_)};
-  most_ = load_row<T>(block_.logits, block_.dtype, row, n_, s_, padded_);
+bool RowLoss<T>::load(int64_t row) {
+  most_ = load_part<T>(block_.logits, block_.dtype, row * n_, n_, s_, padded_);
   teacher_most_ = 0;
-  if (block_.soft == SoftRows::kDense)
-    teacher_most_ = load_row<T>(block_.teacher, block_.teacher_dtype, row, n_, t_, padded_);
-  divergence_ = 0;
-  const double label_logit = static_cast<double>(s_[label]) - static_cast<double>(most_);
-  double mean_logit = 0;
+  if (block_.soft == SoftRows::kDense) {
+    teacher_most_ = load_part<T>(block_.teacher, block_.teacher_dtype, row * n_, n_, t_, padded_);
+    if (!good(teacher_most_)) return false;
+  }
+  if (!good(most_)) return false;
+  label_logit_ = static_cast<double>(s_[block_.labels[row]]) - static_cast<double>(most_);
+  mean_logit_ = 0;
   if (block_.smoothing > 0) {
     for (int64_t i = 0; i < n_; ++i)
-      mean_logit += static_cast<double>(s_[i]) - static_cast<double>(most_);
-    mean_logit /= static_cast<double>(n_);
+      mean_logit_ += static_cast<double>(s_[i]) - static_cast<double>(most_);
+    mean_logit_ /= static_cast<double>(n_);
   }
-  // The fast exponential would make numbers of what is none.
-  const auto good = [](T most) { return std::isfinite(most) && most > kNoLogit<T>; };
-  if (!good(most_) || (block_.soft == SoftRows::kDense && !good(teacher_most_))) {
-    std::fill(t_, t_ + n_, std::numeric_limits<T>::quiet_NaN());
-    store_row(t_, n_, block_.dtype, row, block_.logits);
-    block_.divergences[row] = block_.cross_entropies[row] = block_.losses[row] =
-        std::numeric_limits<double>::quiet_NaN();
-    return;
-  }
+  return true;
+}
+
+// Of what load() has loaded: the gradient to memory.
+template <typename T>
+void RowLoss<T>::compute(int64_t row, const Scales& scales) {
+  divergence_ = 0;
   if (block_.soft == SoftRows::kNone) {
     hard_labels(scales);
   } else {
     with_power(block_.temperature, [&](auto power) {
       constexpr int kPower = decltype(power)::value;
       if (block_.soft != SoftRows::kDense) return sparse<kPower>(row, scales);
-      with_terms(block_.divergence, block_.beta, [&](const auto& terms) {
-        if constexpr (std::is_same_v<std::decay_t<decltype(terms)>, ForwardKl>) {
-          dense_forward<kPower>(scales);
-        } else {
-          dense_terms<kPower>(scales, terms);
-        }
-      });
+      with_terms(block_.divergence, block_.beta,
+                 [&](const auto& terms) { dense_terms<kPower>(scales, terms); });
     });
   }
-  t_[label] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
-  store_row(t_, n_, block_.dtype, row, block_.logits);
+  t_[block_.labels[row]] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
+  store_part(t_, n_, block_.dtype, row * n_, block_.logits);
+}
 
+template <typename T>
+void RowLoss<T>::operator()(int64_t row) {
+  const double weight = block_.weights != nullptr ? block_.weights[row] : 1.0;
+  const Scales scales = {weight * block_.soft_weight / block_.temperature,
+                         weight * block_.hard_weight,
+                         weight * block_.hard_weight * block_.smoothing / static_cast<double>(n_)};
+  bool numbers = true;
+  if (block_.soft == SoftRows::kDense && is_forward(block_.divergence, block_.beta)) {
+    with_power(block_.temperature,
+               [&](auto power) { numbers = dense_forward<decltype(power)::value>(row, scales); });
+  } else {
+    numbers = load(row);
+    if (numbers) compute(row, scales);
+  }
+  if (!numbers) {
+    std::fill(t_, t_ + n_, std::numeric_limits<T>::quiet_NaN());
+    store_part(t_, n_, block_.dtype, row * n_, block_.logits);
+    block_.divergences[row] = block_.cross_entropies[row] = block_.losses[row] =
+        std::numeric_limits<double>::quiet_NaN();
+    return;
+  }
   const double log_z = std::log(z_one_);
-  const double cross_entropy = log_z - label_logit;
+  const double cross_entropy = log_z - label_logit_;
   const double smoothed =
-      (1 - block_.smoothing) * cross_entropy + block_.smoothing * (log_z - mean_logit);
+      (1 - block_.smoothing) * cross_entropy + block_.smoothing * (log_z - mean_logit_);
   block_.divergences[row] = divergence_;
   block_.cross_entropies[row] = cross_entropy;
   block_.losses[row] = weight * (block_.soft_weight * divergence_ + block_.hard_weight * smoothed);

@@ -29,6 +29,9 @@ Vec<To> narrowed(const Vec<float>& first, const Vec<float>& second) {
 template <typename T>
 constexpr T kNoLogit = std::numeric_limits<T>::lowest() / 8;
 
+/// Bytes: what a row needs next is asked for while this is at work.
+constexpr size_t kAhead = 2048;
+
 /// Copies n elements and fills up with no probability; returns the largest, NaN if there is one.
 template <typename T, typename From>
 T load_as(const From* from, int64_t n, T* to, int64_t padded) {
@@ -37,6 +40,7 @@ T load_as(const From* from, int64_t n, T* to, int64_t padded) {
   if constexpr (std::is_same_v<T, float> && sizeof(From) == 2) {
     Vec<T> more(kNoLogit<T>);
     for (; i + Vec<From>::size() <= n; i += Vec<From>::size()) {
+      __builtin_prefetch(from + i + kAhead / sizeof(From));
       const auto [first, second] = widened(Vec<From>::loadu(from + i));
       most = at::vec::maximum(most, first);
       more = at::vec::maximum(more, second);
@@ -63,9 +67,9 @@ T load_as(const From* from, int64_t n, T* to, int64_t padded) {
   return result;
 }
 
+/// The same for elements [begin, begin + n) of a buffer.
 template <typename T>
-T load_row(const void* from, ValueDtype dtype, int64_t row, int64_t n, T* to, int64_t padded) {
-  const int64_t begin = row * n;
+T load_part(const void* from, ValueDtype dtype, int64_t begin, int64_t n, T* to, int64_t padded) {
   switch (dtype) {
     case ValueDtype::kFloat:
       return load_as(static_cast<const float*>(from) + begin, n, to, padded);
@@ -90,9 +94,9 @@ void store_as(const T* from, int64_t n, To* to) {
   for (; i < n; ++i) to[i] = static_cast<To>(from[i]);
 }
 
+/// The way back, to elements [begin, begin + n) of a buffer.
 template <typename T>
-void store_row(const T* from, int64_t n, ValueDtype dtype, int64_t row, void* to) {
-  const int64_t begin = row * n;
+void store_part(const T* from, int64_t n, ValueDtype dtype, int64_t begin, void* to) {
   switch (dtype) {
     case ValueDtype::kFloat:
       return store_as(from, n, static_cast<float*>(to) + begin);

@@ -42,10 +42,10 @@ TEST(OptimizerTest, AdamWFollowsThePaper) {
     const at::Tensor g = at::randn_like(expected) * owned;  // (P)
     {
       const at::NoGradGuard no_grad;
-      model.flat_gradients().copy_(g);
+      model.flat_gradients().copy_(g * (3.0 * t));
     }
     const double lr = 0.01 * t;
-    optimizer.step(lr);
+    optimizer.step(lr, 1.0 / (3.0 * t));
     m = config.beta1 * m + (1 - config.beta1) * g;
     v = config.beta2 * v + (1 - config.beta2) * g * g;
     const at::Tensor m_hat = m / (1 - std::pow(config.beta1, t)),
