@@ -17,6 +17,7 @@
 # temper has several rows, the fastest in bf16 counts. Targets stand beside each figure; a missed one makes the exit code 1.
 #
 #   TEMPER=FILE   the program (build/release/temper)     HEAD=FILE   (build/release/tests/bench/head_loss_bench)
+#   PRECISIONS="bf16 fp32"   of the case step (bf16)
 #   ROUNDS=N (5)   STEPS=N measured in a run (10)   SKIP=N steps before them (3)   COMPILE=default|max-autotune   KEEP=DIR for all figures
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -84,7 +85,7 @@ distillation() {  # VOCAB BATCH SEQ "PRECISION...": one round
     peers_of "$precision" "${size[@]}"
   done
 }
-round_step() { distillation 50257 4 256 "bf16 fp32"; }
+round_step() { distillation 50257 4 256 "${PRECISIONS:-bf16}"; }
 round_vocab-8192() { distillation 8192 4 256 bf16; }
 round_vocab-151936() { distillation 151936 4 256 bf16; }
 round_seq() { distillation 50257 1 1024 bf16; }

@@ -2,17 +2,17 @@
 // of soft target and divergence, every dtype, every way to take two softmaxes from one exponential.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/core/Allocator.h>
-#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <atomic>
 #include <cmath>
+#include <mutex>
+#include <set>
+#include <thread>
 
 #include "student/head_loss.h"
 #include "student/loss.h"
 #include "student/loss_tensors.h"
+#include "tests/student/counting_allocator.h"
 
 namespace temper {
 namespace {
@@ -163,35 +163,6 @@ TEST(LossKernelTest, MaskedIdsHaveNoGradient) {
   }
 }
 
-/// Counts what is allocated while it lives.
-class CountingAllocator : public c10::Allocator {
- public:
-  CountingAllocator() : inner_(c10::GetCPUAllocator()) {
-    active_ = this;
-    c10::SetCPUAllocator(this, /*priority=*/1);
-  }
-  ~CountingAllocator() override {
-    c10::SetCPUAllocator(inner_, /*priority=*/1);
-    active_ = nullptr;
-  }
-  c10::DataPtr allocate(size_t bytes) override {
-    count_ += 1;
-    largest_ = std::max(largest_.load(), bytes);
-    return inner_->allocate(bytes);
-  }
-  c10::DeleterFnPtr raw_deleter() const override { return inner_->raw_deleter(); }
-  void copy_data(void* to, const void* from, size_t count) const override {
-    default_copy_data(to, from, count);
-  }
-  size_t largest() const { return largest_; }
-  void reset() { largest_ = 0; }
-
- private:
-  c10::Allocator* inner_;
-  std::atomic<size_t> largest_{0}, count_{0};
-  static inline CountingAllocator* active_ = nullptr;
-};
-
 // Twice as many tokens take no larger buffer, and a call that finds its workspace makes none.
 TEST(LossKernelTest, NoBufferOfAllTokensAndNoneInTheSteadyState) {
   constexpr int64_t kWide = 16384, kRows = 4096, kWidth = 32;
@@ -215,6 +186,72 @@ TEST(LossKernelTest, NoBufferOfAllTokensAndNoneInTheSteadyState) {
   allocator.reset();
   head_loss(hidden, head, gradient, labels, soft, {0.5, 2.0}, of_hidden, options);
   EXPECT_LE(allocator.largest(), static_cast<size_t>(2 * kRows * kWidth) * 8);  // as N·C
+}
+
+// at::parallel_for is a template: a file of ours that is compiled without OpenMP runs it on one
+// thread, and nothing but the time tells.
+TEST(LossKernelTest, RowsAreSharedOutToThreads) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "built without OpenMP, which the thread sanitizer does not see through";
+#endif
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  std::set<std::thread::id> threads;
+  std::mutex mutex;
+  at::parallel_for(0, 2, 1, [&](int64_t, int64_t) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    threads.insert(std::this_thread::get_id());
+  });
+  EXPECT_EQ(threads.size(), 2);
+
+  at::manual_seed(8);
+  const at::Tensor logits = at::randn({7, 301}), teacher = at::randn({7, 301});
+  std::vector<at::Tensor> gradients;
+  std::vector<double> losses;
+  for (const int count : {1, 2}) {
+    at::set_num_threads(count);
+    gradients.push_back(logits.clone());
+    losses.push_back(distillation_loss_(gradients.back(), SoftTargets::of_logits(teacher),
+                                        at::zeros({7}, at::kLong), {0.5, 2.0})
+                         .loss);
+  }
+  at::set_num_threads(before);
+  EXPECT_TRUE(gradients[0].equal(gradients[1]));
+  EXPECT_EQ(losses[0], losses[1]);
+}
+
+// The largest logit moves from block to block of a row, up and down, by little and by much.
+TEST(LossKernelTest, BlocksOfARowAgreeOnItsLargestLogit) {
+  constexpr int64_t kLong = 5000, kRows = 4;
+  at::manual_seed(9);
+  const at::Tensor ramp = at::arange(kLong, at::kDouble) / 1024.0;  // (V)
+  const std::vector<at::Tensor> rows = {ramp * 3, ramp * -3, ramp * 40, ramp * -40};
+  const at::Tensor logits = at::stack(rows) + at::randn({kRows, kLong}, at::kDouble);  // (n, V)
+  const at::Tensor teacher =
+      at::stack({rows[1], rows[0], rows[0], rows[3]}) + at::randn({kRows, kLong}, at::kDouble);
+  const at::Tensor labels = at::tensor({0, 4999, 2048, 3000}, at::kLong);
+  for (const double temperature : {1.0, 2.0, 1.7}) {
+    const LossConfig config{0.6, temperature};
+    for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
+      at::Tensor gradient = logits.to(type, /*non_blocking=*/false, /*copy=*/true);
+      const LossSums sums =
+          distillation_loss_(gradient, SoftTargets::of_logits(teacher.to(type)), labels, config);
+      // By autograd, in float64.
+      at::Tensor z = logits.clone().requires_grad_();
+      const at::AutoGradMode grad(true);
+      const at::Tensor q = at::softmax(teacher / temperature, 1);
+      const at::Tensor log_p = at::log_softmax(z / temperature, 1);
+      const at::Tensor kl = (q * (at::log_softmax(teacher / temperature, 1) - log_p)).sum();
+      const at::Tensor ce = at::nll_loss(at::log_softmax(z, 1), labels, {}, at::Reduction::Sum);
+      const at::Tensor loss = 0.6 * temperature * temperature * kl + 0.4 * ce;
+      loss.backward();
+      const double bound = type == at::kDouble ? 1e-10 : 2e-6;
+      EXPECT_NEAR(sums.loss / loss.item<double>(), 1.0, bound) << temperature;
+      EXPECT_LE((gradient.to(at::kDouble) - z.grad()).norm().item<double>(),
+                bound * z.grad().norm().item<double>())
+          << temperature;
+    }
+  }
 }
 
 }  // namespace
