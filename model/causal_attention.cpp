@@ -39,6 +39,13 @@ HeadRows<T> rows_of(const at::Tensor& tensor, int64_t sequence, int64_t head) {
           tensor.stride(2)};
 }
 
+/// Where a head's numbers in (B, H, S) float32 begin; null of an undefined tensor.
+float* positions_of(const at::Tensor& tensor, int64_t sequence, int64_t head) {
+  if (!tensor.defined()) return nullptr;
+  return static_cast<float*>(tensor.data_ptr()) +
+         (sequence * tensor.size(1) + head) * tensor.size(2);
+}
+
 /// use(sequence, head, what the kernel needs of them) for all heads, on all threads.
 template <typename Use>
 void for_each_head(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
@@ -59,16 +66,14 @@ void for_each_head(const at::Tensor& query, const at::Tensor& key, const at::Ten
   });
 }
 
-/// log_sums (B, H, S) float32, or undefined.
+/// logsumexp (B, H, S) float32, or undefined.
 at::Tensor forward(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                   const at::Tensor& log_sums) {
+                   const at::Tensor& logsumexp) {
   const at::Tensor out = empty_rows(query);  // (B, H, S, D)
   for_each_head(
       query, key, value, [&](int64_t sequence, int64_t number, const AttentionHead& head) {
-        float* logs = log_sums.defined() ? static_cast<float*>(log_sums.data_ptr()) +
-                                               (sequence * query.size(1) + number) * head.positions
-                                         : nullptr;
-        causal_attention_forward_avx512(head, rows_of<c10::BFloat16>(out, sequence, number), logs);
+        causal_attention_forward_avx512(head, rows_of<c10::BFloat16>(out, sequence, number),
+                                        positions_of(logsumexp, sequence, number));
       });
   return out;
 }
@@ -76,16 +81,16 @@ at::Tensor forward(const at::Tensor& query, const at::Tensor& key, const at::Ten
 struct CausalAttention : torch::autograd::Function<CausalAttention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& query,
                             const at::Tensor& key, const at::Tensor& value) {
-    const at::Tensor log_sums = at::empty({query.size(0), query.size(1), query.size(2)},
-                                          query.options().dtype(at::kFloat));  // (B, H, S)
-    at::Tensor out = temper::forward(query, key, value, log_sums);             // (B, H, S, D)
-    context->save_for_backward({query, key, value, out, log_sums});
+    const at::Tensor logsumexp = at::empty({query.size(0), query.size(1), query.size(2)},
+                                           query.options().dtype(at::kFloat));  // (B, H, S)
+    at::Tensor out = temper::forward(query, key, value, logsumexp);             // (B, H, S, D)
+    context->save_for_backward({query, key, value, out, logsumexp});
     return out;
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &query = saved[0], &out = saved[3], &log_sums = saved[4];
+    const at::Tensor &query = saved[0], &out = saved[3], &logsumexp = saved[4];
     const at::Tensor by_out = with_rows(gradients[0]);  // (B, H, S, D)
     variable_list result;                               // 3 x (B, H, S, D)
     for (int i = 0; i < 3; ++i) result.push_back(empty_rows(query));
@@ -96,8 +101,7 @@ struct CausalAttention : torch::autograd::Function<CausalAttention> {
                     };
                     causal_attention_backward_avx512(
                         head, rows_of<const c10::BFloat16>(out, sequence, number),
-                        log_sums.const_data_ptr<float>() +
-                            (sequence * query.size(1) + number) * head.positions,
+                        positions_of(logsumexp, sequence, number),
                         rows_of<const c10::BFloat16>(by_out, sequence, number), of(result[0]),
                         of(result[1]), of(result[2]));
                   });

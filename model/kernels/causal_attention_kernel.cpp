@@ -7,7 +7,8 @@
 //
 // The backward pass works on transposed blocks, keys × queries: then the probabilities and their
 // gradients are in order as the left factors of the products for value and key, a query's numbers
-// (its log-sum, its delta) lie along a vector, and only the query's gradient comes out transposed.
+// (its logsumexp, its delta) lie along a vector, and only the query's gradient comes out
+// transposed.
 //
 // Right factors are packed in pairs of rows, (k/2, n, 2), as block_product() takes them. A pair of
 // columns of a row-major block is one 32-bit word, so the packed transpose of such a block is a
@@ -118,31 +119,30 @@ __mmask16 first_lanes(int64_t count) {
 float sum_of(const Vec& values) { return _mm512_reduce_add_ps(values); }
 
 /// What a query has seen of its softmax.
-struct Running {
-  float most = kNone, sum = 0;
+struct SoftmaxState {
+  float max = kNone, sum = 0;
 };
 
 /// One query's scores (64) of a block, of which the first `valid` count: probabilities relative to
 /// the largest so far (64), zeros behind. Returns the factor for what was summed up before.
-float soften(const float* scores, int64_t valid, float scale, Running& running, BFloat16* to) {
+float softmax(const float* scores, int64_t valid, float scale, SoftmaxState& state, BFloat16* to) {
   Vec x[kVectors];
-  Vec most(kNone);
+  Vec max(kNone);
   for (int64_t v = 0; v < kVectors; ++v) {
     x[v] = _mm512_mask_mul_ps(Vec(kNone), first_lanes(valid - v * kLanes),
                               _mm512_loadu_ps(scores + v * kLanes), Vec(scale));
-    most = at::vec::maximum(most, x[v]);
+    max = at::vec::maximum(max, x[v]);
   }
-  const float before = running.most;
-  running.most = std::max(before, _mm512_reduce_max_ps(most));
+  const float before = state.max;
+  state.max = std::max(before, _mm512_reduce_max_ps(max));
   Vec sum(0.0f);
   for (int64_t v = 0; v < kVectors; ++v) {
-    x[v] =
-        _mm512_maskz_mov_ps(first_lanes(valid - v * kLanes), (x[v] - Vec(running.most)).exp_u20());
+    x[v] = _mm512_maskz_mov_ps(first_lanes(valid - v * kLanes), (x[v] - Vec(state.max)).exp_u20());
     sum = sum + x[v];
   }
   for (int64_t v = 0; v < kVectors; v += 2) store_rounded(x[v], x[v + 1], to + v * kLanes);
-  const float factor = before == running.most ? 1.0f : std::exp(before - running.most);
-  running.sum = running.sum * factor + sum_of(sum);
+  const float factor = before == state.max ? 1.0f : std::exp(before - state.max);
+  state.sum = state.sum * factor + sum_of(sum);
   return factor;
 }
 
@@ -161,15 +161,15 @@ void store_rows(const float* from, int64_t count, int64_t width, float factor,
 }  // namespace
 
 void causal_attention_forward_avx512(const AttentionHead& head, HeadRows<BFloat16> out,
-                                     float* log_sum) {
+                                     float* logsumexp) {
   const int64_t width = head.width, size = kBlock * width;
   const Buffer keys = packed_blocks(head.key, head, pack_transposed);
   const Buffer values = packed_blocks(head.value, head, pack_rows);
   Floats scores(kBlock * kBlock), sums(size);
-  Buffer shares(kBlock * kBlock);
+  Buffer probabilities(kBlock * kBlock);
   for (int64_t begin = 0; begin < head.positions; begin += kBlock) {
     const int64_t count = std::min(kBlock, head.positions - begin);
-    Running running[kBlock];
+    SoftmaxState states[kBlock];
     sums.clear();
     for (int64_t block = 0; block * kBlock <= begin; ++block) {
       block_product(count, kBlock, width, head.query.data + begin * head.query.stride,
@@ -177,19 +177,20 @@ void causal_attention_forward_avx512(const AttentionHead& head, HeadRows<BFloat1
                     /*add=*/false);
       for (int64_t row = 0; row < count; ++row) {
         const int64_t valid = std::min(kBlock, begin + row + 1 - block * kBlock);
-        const float factor = soften(scores.data() + row * kBlock, valid, head.scale, running[row],
-                                    shares.data() + row * kBlock);
+        const float factor = softmax(scores.data() + row * kBlock, valid, head.scale, states[row],
+                                     probabilities.data() + row * kBlock);
         if (factor == 1.0f || block == 0) continue;
         float* sum = sums.data() + row * width;
         for (int64_t i = 0; i < width; i += kLanes)
           (Vec::loadu(sum + i) * Vec(factor)).store(sum + i);
       }
-      block_product(count, width, kBlock, shares.data(), kBlock, values.data() + block * size,
-                    sums.data(), width, /*add=*/true);
+      block_product(count, width, kBlock, probabilities.data(), kBlock,
+                    values.data() + block * size, sums.data(), width, /*add=*/true);
     }
     for (int64_t row = 0; row < count; ++row) {
-      store_rows(sums.data() + row * width, 1, width, 1.0f / running[row].sum, out, begin + row);
-      if (log_sum != nullptr) log_sum[begin + row] = running[row].most + std::log(running[row].sum);
+      store_rows(sums.data() + row * width, 1, width, 1.0f / states[row].sum, out, begin + row);
+      if (logsumexp != nullptr)
+        logsumexp[begin + row] = states[row].max + std::log(states[row].sum);
     }
   }
 }
@@ -198,14 +199,15 @@ namespace {
 
 /// What the backward pass keeps of one block, keys × queries.
 struct BackwardBlock {
-  Floats scores{kBlock * kBlock}, slopes{kBlock * kBlock};
-  Buffer shares{kBlock * kBlock};  // probabilities
+  Floats scores{kBlock * kBlock}, probability_gradients{kBlock * kBlock};
+  Buffer probabilities{kBlock * kBlock};  // probabilities
   Buffer score_gradients{kBlock * kBlock}, packed{kBlock * kBlock};
 
-  /// From the scores and the gradients by the probabilities (slopes) of `keys` keys: probabilities
-  /// and gradients by the raw scores, these in rows and packed. On the diagonal, key j counts for
-  /// the queries from j on.
-  void soften(int64_t keys, bool diagonal, float scale, const float* log_sum, const float* delta) {
+  /// From the scores and the gradients by the probabilities (probability_gradients) of `keys` keys:
+  /// probabilities and gradients by the raw scores, these in rows and packed. On the diagonal, key
+  /// j counts for the queries from j on.
+  void softmax(int64_t keys, bool diagonal, float scale, const float* logsumexp,
+               const float* delta) {
     packed.clear();
     for (int64_t key = 0; key < keys; key += 2) {
       Vec gradients[2][kVectors];
@@ -215,21 +217,22 @@ struct BackwardBlock {
           for (Vec& gradient : gradients[1]) gradient = Vec(0.0f);
           break;
         }
-        Vec shares_of[kVectors];
+        Vec probabilities_of[kVectors];
         for (int64_t v = 0; v < kVectors; ++v) {
           const int64_t at = row * kBlock + v * kLanes;
-          const Vec log_of = Vec::loadu(log_sum + v * kLanes);
+          const Vec log_of = Vec::loadu(logsumexp + v * kLanes);
           const auto counts = static_cast<__mmask16>(
               diagonal ? ~static_cast<unsigned>(first_lanes(row - v * kLanes)) : 0xffffU);
-          shares_of[v] = _mm512_maskz_mov_ps(
+          probabilities_of[v] = _mm512_maskz_mov_ps(
               counts, (Vec::loadu(scores.data() + at) * Vec(scale) - log_of).exp_u20());
-          gradients[odd][v] = shares_of[v] * Vec(scale) *
-                              (Vec::loadu(slopes.data() + at) - Vec::loadu(delta + v * kLanes));
+          gradients[odd][v] =
+              probabilities_of[v] * Vec(scale) *
+              (Vec::loadu(probability_gradients.data() + at) - Vec::loadu(delta + v * kLanes));
           gradients[odd][v] = _mm512_maskz_mov_ps(counts, gradients[odd][v]);
         }
         for (int64_t v = 0; v < kVectors; v += 2) {
           const int64_t at = row * kBlock + v * kLanes;
-          store_rounded(shares_of[v], shares_of[v + 1], shares.data() + at);
+          store_rounded(probabilities_of[v], probabilities_of[v + 1], probabilities.data() + at);
           store_rounded(gradients[odd][v], gradients[odd][v + 1], score_gradients.data() + at);
         }
       }
@@ -254,7 +257,7 @@ void deltas_of(const AttentionHead& head, const HeadRows<const BFloat16>& out,
 }  // namespace
 
 void causal_attention_backward_avx512(const AttentionHead& head, HeadRows<const BFloat16> out,
-                                      const float* log_sum, HeadRows<const BFloat16> out_gradient,
+                                      const float* logsumexp, HeadRows<const BFloat16> out_gradient,
                                       HeadRows<BFloat16> query_gradient,
                                       HeadRows<BFloat16> key_gradient,
                                       HeadRows<BFloat16> value_gradient) {
@@ -271,12 +274,12 @@ void causal_attention_backward_avx512(const AttentionHead& head, HeadRows<const 
                       padded);
   Floats delta(padded), logs(padded);
   deltas_of(head, out, out_gradient, delta.data());
-  std::memcpy(logs.data(), log_sum, static_cast<size_t>(head.positions) * sizeof(float));
+  std::memcpy(logs.data(), logsumexp, static_cast<size_t>(head.positions) * sizeof(float));
   // Queries that are not there have no share: exp(x - inf) = 0.
   for (int64_t i = head.positions; i < padded; ++i)
     logs[i] = std::numeric_limits<float>::infinity();
 
-  Floats of_keys(padded * width), of_values(padded * width), of_query(size), turned(size);
+  Floats of_keys(padded * width), of_values(padded * width), of_query(size), transposed(size);
   BackwardBlock block;
   for (int64_t begin = 0; begin < head.positions; begin += kBlock) {
     const int64_t at = begin * width;
@@ -285,20 +288,21 @@ void causal_attention_backward_avx512(const AttentionHead& head, HeadRows<const 
       block_product(count, kBlock, width, head.key.data + first * head.key.stride, head.key.stride,
                     queries_transposed.data() + at, block.scores.data(), kBlock, /*add=*/false);
       block_product(count, kBlock, width, head.value.data + first * head.value.stride,
-                    head.value.stride, outs_transposed.data() + at, block.slopes.data(), kBlock,
+                    head.value.stride, outs_transposed.data() + at,
+                    block.probability_gradients.data(), kBlock,
                     /*add=*/false);
-      block.soften(count, first == begin, head.scale, logs.data() + begin, delta.data() + begin);
-      block_product(count, width, kBlock, block.shares.data(), kBlock, outs.data() + at,
+      block.softmax(count, first == begin, head.scale, logs.data() + begin, delta.data() + begin);
+      block_product(count, width, kBlock, block.probabilities.data(), kBlock, outs.data() + at,
                     of_values.data() + first * width, width, /*add=*/true);
       block_product(count, width, kBlock, block.score_gradients.data(), kBlock, queries.data() + at,
                     of_keys.data() + first * width, width, /*add=*/true);
       block_product(width, kBlock, kBlock, keys.data() + first, padded, block.packed.data(),
                     of_query.data(), kBlock, /*add=*/first > 0);
     }
-    at::vec::transpose_mxn<float>(of_query.data(), kBlock, turned.data(), width,
+    at::vec::transpose_mxn<float>(of_query.data(), kBlock, transposed.data(), width,
                                   static_cast<int>(width), kBlock);
-    store_rows(turned.data(), std::min(kBlock, head.positions - begin), width, 1.0f, query_gradient,
-               begin);
+    store_rows(transposed.data(), std::min(kBlock, head.positions - begin), width, 1.0f,
+               query_gradient, begin);
   }
   store_rows(of_keys.data(), head.positions, width, 1.0f, key_gradient, 0);
   store_rows(of_values.data(), head.positions, width, 1.0f, value_gradient, 0);

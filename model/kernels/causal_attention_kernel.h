@@ -23,14 +23,14 @@ struct AttentionHead {
   HeadRows<const c10::BFloat16> query, key, value;  // (S, D)
 };
 
-/// out (S, D) = softmax(scale · query keyᵀ, causal) value; log_sum (S): of each position's
+/// out (S, D) = softmax(scale · query keyᵀ, causal) value; logsumexp (S): of each position's
 /// exponentials, or null.
 void causal_attention_forward_avx512(const AttentionHead& head, HeadRows<c10::BFloat16> out,
-                                     float* log_sum);
+                                     float* logsumexp);
 
 /// The gradients by query, key and value, each (S, D), from that by out.
 void causal_attention_backward_avx512(const AttentionHead& head, HeadRows<const c10::BFloat16> out,
-                                      const float* log_sum,
+                                      const float* logsumexp,
                                       HeadRows<const c10::BFloat16> out_gradient,
                                       HeadRows<c10::BFloat16> query_gradient,
                                       HeadRows<c10::BFloat16> key_gradient,

@@ -43,13 +43,13 @@ void add_weight_gradient_avx512(const c10::BFloat16* output, int64_t stride,
                                 const PackedInput& input, float* gradient, int64_t begin,
                                 int64_t end) {
   const int64_t padded = 2 * input.pairs();
-  Array<c10::BFloat16> turned(kRows * padded);  // (rows, N) and a zero where N is odd
+  Array<c10::BFloat16> transposed(kRows * padded);  // (rows, N) and a zero where N is odd
   for (int64_t row = begin; row < end; row += kRows) {
     const int64_t rows = least(kRows, end - row);
     for (int64_t token = 0; token < input.tokens; token += kTile) {
       for (int64_t i = 0; i < rows; i += kTile) {
         at::vec::transpose_mxn<c10::BFloat16>(output + token * stride + row + i, stride,
-                                              turned.data() + i * padded + token, padded,
+                                              transposed.data() + i * padded + token, padded,
                                               static_cast<int>(least(kTile, input.tokens - token)),
                                               static_cast<int>(least(kTile, rows - i)));
       }
@@ -58,8 +58,9 @@ void add_weight_gradient_avx512(const c10::BFloat16* output, int64_t stride,
       const int64_t columns = least(kColumns, input.width - column);
       const c10::BFloat16* packed = input.data + column * input.pairs() * 2;
       for (int64_t token = 0; token < padded; token += kTokens) {
-        block_product(rows, columns, least(kTokens, padded - token), turned.data() + token, padded,
-                      packed + token * columns, gradient + row * input.width + column, input.width,
+        block_product(rows, columns, least(kTokens, padded - token), transposed.data() + token,
+                      padded, packed + token * columns, gradient + row * input.width + column,
+                      input.width,
                       /*add=*/true);
       }
     }

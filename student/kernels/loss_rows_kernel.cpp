@@ -3,13 +3,10 @@
 // A row of 50,000 logits in bfloat16 has 100 KB, its copy in float 200 KB: both stay in a core's
 // second-level cache, so only the first walk and the last one touch memory.
 //   1. copy to float, find the largest (student and teacher);
-//   2. exponentials and their sums at both temperatures, and for forward-kl the value;
-//   3. the gradient; for other divergences first their terms, since these need the sums of 2;
+//   2. exponentials and their sums at both temperatures;
+//   3. a divergence's terms, which need the sums of 2, then the gradient;
 //   4. round to the logits' type, where they came from.
-// Forward KL with the teacher's logits, what is trained with most, takes two walks: a block of ids
-// is loaded and softened at once, relative to the largest logit so far, and the block's own factor
-// makes up for that in the last walk (the online softmax of Milakov and Gimelshein 2018, arXiv
-// 1805.02867).
+// Forward KL with the teacher's logits, what is trained with most, takes two (forward_kl_row.h).
 //
 // Where T is whole, exp(z) is a power of exp(z/T): one exponential serves both softmaxes.
 //
@@ -23,7 +20,9 @@
 #include <vector>
 
 #include "student/kernels/divergence_terms.h"
+#include "student/kernels/forward_kl_row.h"
 #include "student/kernels/row_copy.h"
+#include "student/kernels/row_sums.h"
 #include "student/kernels/row_vectors.h"
 
 #if defined(CPU_CAPABILITY_AVX512)
@@ -53,176 +52,61 @@ class RowLoss {
         padded_(padded_vocab(block.vocab)),
         s_(static_cast<T*>(scratch)),
         t_(s_ + padded_),
-        u_(t_ + padded_) {}
+        u_(t_ + padded_),
+        forward_kl_(block, s_, t_, u_) {}
 
   void operator()(int64_t row);
 
  private:
-  /// The parts of a row, with the token's weight in the coefficients.
-  struct Scales {
-    double soft;  ///< of the divergence's gradient by logits/T
-    double hard;  ///< of the cross-entropy's
-    double flat;  ///< what smoothing takes from every id
-  };
-
   bool load(int64_t row);
-  void compute(int64_t row, const Scales& scales);
-  void hard_labels(const Scales& scales);
-  template <int P>
-  bool dense_forward(int64_t row, const Scales& scales);
+  void compute(int64_t row, const RowScales& scales);
+  void hard_labels(const RowScales& scales);
   template <int P, typename D>
-  void dense_terms(const Scales& scales, const D& terms);
+  void dense_terms(const RowScales& scales, const D& terms);
   template <int P>
-  void sparse(int64_t row, const Scales& scales);
-  void bucket(int64_t row, const Scales& scales, double of_ids);
-  void dense_gradient(double soft, const Scales& scales);
-  void entries_and_dense(int64_t row, const Scales& scales);
+  void sparse(int64_t row, const RowScales& scales);
+  void bucket(int64_t row, const RowScales& scales, double of_ids);
+  void dense_gradient(double soft, const RowScales& scales);
+  void entries_and_dense(int64_t row, const RowScales& scales);
 
-  /// exp(x) at T = 1 of x = (z − max)/T, from its exponential at T.
-  template <int P>
-  Vec<T> at_one(const Vec<T>& x, const Vec<T>& e) const {
-    if constexpr (P == 0) return exp_of(x * Vec<T>(static_cast<T>(block_.temperature)));
-    return power<P>(e);
-  }
   static Vec<T> load(const T* from, int64_t i) { return Vec<T>::loadu(from + i); }
   static Vec<T> constant(double value) { return Vec<T>(static_cast<T>(value)); }
-
-  /// The fast exponential would make numbers of what is none.
-  static bool good(T most) { return std::isfinite(most) && most > kNoLogit<T>; }
-
-  /// What exponentials are relative to.
-  struct Most {
-    T student, teacher;
-  };
 
   const LossRows& block_;
   int64_t n_, padded_;
   T *s_, *t_, *u_;  // copies of the row; the gradient ends in t_
-  T most_ = 0, teacher_most_ = 0;
-  double label_logit_ = 0, mean_logit_ = 0;    // less the largest; the mean only where it is needed
-  double divergence_ = 0;                      // of the row
-  double z_ = 0, z_one_ = 0;                   // Σ exp((z − max)/T), Σ exp(z − max)
+  T max_ = 0, teacher_max_ = 0;
+  RowSums sums_;
+  double z_ = 0;                               // Σ exp((z − max)/T)
   std::vector<double> x_, log_p_, log_q_, g_;  // of sparse entries
-  std::vector<Most> mosts_;                    // of each block's exponentials, in dense_forward()
+  ForwardKlRow<T> forward_kl_;
 };
 
 // Without soft targets: s_ becomes exp(z − max).
 template <typename T>
-void RowLoss<T>::hard_labels(const Scales& scales) {
+void RowLoss<T>::hard_labels(const RowScales& scales) {
   BlockSums<T, 1> sums;
   walk<T>(padded_, sums, [&](int64_t i) {
-    const Vec<T> e = exp_of(load(s_, i) - Vec<T>(most_));
+    const Vec<T> e = exp_of(load(s_, i) - Vec<T>(max_));
     sums.add(0, e);
     e.store(s_ + i);
   });
-  z_one_ = sums[0];
-  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  sums_.z_one = sums[0];
+  const Vec<T> hard = constant(scales.hard / sums_.z_one), flat = constant(scales.flat);
   walk<T>(padded_, [&](int64_t i) { (load(s_, i) * hard - flat).store(t_ + i); });
-}
-
-// Forward KL with the teacher's logits, from memory to the gradient in memory: s_ and t_ become
-// exponentials. False if a logit is no number.
-template <typename T>
-template <int P>
-bool RowLoss<T>::dense_forward(int64_t row, const Scales& scales) {
-  const double temperature = block_.temperature;
-  const Vec<T> inverse = constant(1 / temperature);
-  const int64_t label = block_.labels[row];
-  Most most{kNoLogit<T>, kNoLogit<T>};
-  double z = 0, z_one = 0, zq = 0, slope = 0, label_logit = 0, sum_of_logits = 0;
-  mosts_.clear();
-  for (int64_t begin = 0; begin < n_; begin += kSumBlock) {
-    const int64_t count = std::min(kSumBlock, n_ - begin);
-    const int64_t end = std::min(padded_, begin + kSumBlock);
-    const T here =
-        load_part<T>(block_.logits, block_.dtype, row * n_ + begin, count, s_ + begin, end - begin);
-    const T there = load_part<T>(block_.teacher, block_.teacher_dtype, row * n_ + begin, count,
-                                 t_ + begin, end - begin);
-    if (std::isnan(here) || std::isnan(there)) return false;
-    if (label >= begin && label < end) label_logit = static_cast<double>(s_[label]);
-    if (block_.smoothing > 0) {
-      for (int64_t i = begin; i < begin + count; ++i) sum_of_logits += static_cast<double>(s_[i]);
-    }
-    const Most before = most;
-    most = {std::max(most.student, here), std::max(most.teacher, there)};
-    mosts_.push_back(most);
-    BlockSums<T, 4> sums;
-    for (int64_t i = begin; i < end; i += Vec<T>::size()) {
-      const Vec<T> x = (load(s_, i) - Vec<T>(most.student)) * inverse;
-      const Vec<T> y = (load(t_, i) - Vec<T>(most.teacher)) * inverse;
-      const Vec<T> e = exp_of(x), f = exp_of(y);
-      const Vec<T> one = at_one<P>(x, e);
-      sums.add(0, e);
-      sums.add(1, f);
-      sums.add(2, one);
-      sums.add(3, where_positive(f, f * (y - x)));
-      e.store(s_ + i);
-      f.store(t_ + i);
-      if constexpr (P == 0) one.store(u_ + i);
-    }
-    sums.end_block();
-    if (begin > 0) {  // what was summed up so far, relative to the new maxima
-      const double by =
-          (static_cast<double>(before.student) - static_cast<double>(most.student)) / temperature;
-      const double by_teacher =
-          (static_cast<double>(before.teacher) - static_cast<double>(most.teacher)) / temperature;
-      slope = std::exp(by_teacher) * (zq > 0 ? slope + zq * (by_teacher - by) : 0.0);
-      zq *= std::exp(by_teacher);
-      z *= std::exp(by);
-      z_one *= std::exp(by * temperature);
-    }
-    z += sums[0];
-    zq += sums[1];
-    z_one += sums[2];
-    slope += sums[3];
-  }
-  if (!good(most.student) || !good(most.teacher)) return false;
-  most_ = most.student;
-  z_ = z;
-  z_one_ = z_one;
-  divergence_ = slope / zq - std::log(zq) + std::log(z_);
-  label_logit_ = label_logit - static_cast<double>(most_);
-  mean_logit_ = sum_of_logits / static_cast<double>(n_) - static_cast<double>(most_);
-
-  const Vec<T> flat = constant(scales.flat);
-  for (int64_t begin = 0; begin < n_; begin += kSumBlock) {
-    const int64_t end = std::min(padded_, begin + kSumBlock);
-    const Most& of = mosts_[static_cast<size_t>(begin / kSumBlock)];
-    const double by = static_cast<double>(of.student) - static_cast<double>(most.student);
-    const double by_teacher = static_cast<double>(of.teacher) - static_cast<double>(most.teacher);
-    const Vec<T> of_p = constant(scales.soft / z_ * std::exp(by / temperature));
-    const Vec<T> of_q = constant(scales.soft / zq * std::exp(by_teacher / temperature));
-    const Vec<T> hard = constant(scales.hard / z_one_ * std::exp(by));
-    T gradient[kSumBlock];
-    for (int64_t i = begin; i < end; i += Vec<T>::size()) {
-      const Vec<T> e = load(s_, i);
-      Vec<T> one;
-      if constexpr (P == 0) {
-        one = load(u_, i);
-      } else {
-        one = power<P>(e);
-      }
-      (e * of_p - load(t_, i) * of_q + (one * hard - flat)).store(gradient + i - begin);
-    }
-    if (label >= begin && label < end)
-      gradient[label - begin] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
-    store_part(gradient, std::min(kSumBlock, n_ - begin), block_.dtype, row * n_ + begin,
-               block_.logits);
-  }
-  return true;
 }
 
 // Any divergence with the teacher's logits in t_: s_ becomes p, t_ first p·g, u_ exp(z − max).
 template <typename T>
 template <int P, typename D>
-void RowLoss<T>::dense_terms(const Scales& scales, const D& terms) {
+void RowLoss<T>::dense_terms(const RowScales& scales, const D& terms) {
   const Vec<T> inverse = constant(1 / block_.temperature);
   BlockSums<T, 3> sums;
   walk<T>(padded_, sums, [&](int64_t i) {
-    const Vec<T> x = (load(s_, i) - Vec<T>(most_)) * inverse;
-    const Vec<T> y = (load(t_, i) - Vec<T>(teacher_most_)) * inverse;
+    const Vec<T> x = (load(s_, i) - Vec<T>(max_)) * inverse;
+    const Vec<T> y = (load(t_, i) - Vec<T>(teacher_max_)) * inverse;
     const Vec<T> e = exp_of(x);
-    const Vec<T> one = at_one<P>(x, e);
+    const Vec<T> one = at_one<P>(x, e, block_.temperature);
     sums.add(0, e);
     sums.add(1, exp_of(y));
     sums.add(2, one);
@@ -231,7 +115,7 @@ void RowLoss<T>::dense_terms(const Scales& scales, const D& terms) {
     one.store(u_ + i);
   });
   z_ = sums[0];
-  z_one_ = sums[2];
+  sums_.z_one = sums[2];
   const Vec<T> log_z = constant(std::log(z_)), log_zq = constant(std::log(sums[1]));
   BlockSums<T, 2> parts;
   walk<T>(padded_, parts, [&](int64_t i) {
@@ -243,9 +127,9 @@ void RowLoss<T>::dense_terms(const Scales& scales, const D& terms) {
     p.store(s_ + i);
     of.pg.store(t_ + i);
   });
-  divergence_ = parts[0];
+  sums_.divergence = parts[0];
   const Vec<T> soft = constant(scales.soft), mean = constant(scales.soft * parts[1]);
-  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  const Vec<T> hard = constant(scales.hard / sums_.z_one), flat = constant(scales.flat);
   walk<T>(padded_, [&](int64_t i) {
     (load(t_, i) * soft - load(s_, i) * mean + (load(u_, i) * hard - flat)).store(t_ + i);
   });
@@ -254,13 +138,13 @@ void RowLoss<T>::dense_terms(const Scales& scales, const D& terms) {
 // The dense part of a sparse row: s_ becomes exp((z − max)/T), u_ exp(z − max).
 template <typename T>
 template <int P>
-void RowLoss<T>::sparse(int64_t row, const Scales& scales) {
+void RowLoss<T>::sparse(int64_t row, const RowScales& scales) {
   const int64_t* ids = block_.ids + row * block_.entries;
   const bool apart = block_.soft == SoftRows::kBucket;
   x_.resize(static_cast<size_t>(block_.entries));
   double of_ids = 0, of_ids_one = 0;
   for (int64_t k = 0; k < block_.entries; ++k) {
-    const double z = static_cast<double>(s_[ids[k]]) - static_cast<double>(most_);
+    const double z = static_cast<double>(s_[ids[k]]) - static_cast<double>(max_);
     x_[static_cast<size_t>(k)] = z / block_.temperature;
     of_ids += std::exp(z / block_.temperature);
     of_ids_one += std::exp(z);
@@ -271,16 +155,16 @@ void RowLoss<T>::sparse(int64_t row, const Scales& scales) {
   const Vec<T> inverse = constant(1 / block_.temperature);
   BlockSums<T, 2> sums;
   walk<T>(padded_, sums, [&](int64_t i) {
-    const Vec<T> x = (load(s_, i) - Vec<T>(most_)) * inverse;
+    const Vec<T> x = (load(s_, i) - Vec<T>(max_)) * inverse;
     const Vec<T> e = exp_of(x);
-    const Vec<T> one = at_one<P>(x, e);
+    const Vec<T> one = at_one<P>(x, e, block_.temperature);
     sums.add(0, e);
     sums.add(1, one);
     e.store(s_ + i);
     one.store(u_ + i);
   });
   z_ = sums[0] + (apart ? of_ids : 0.0);
-  z_one_ = sums[1] + (apart ? of_ids_one : 0.0);
+  sums_.z_one = sums[1] + (apart ? of_ids_one : 0.0);
   if (apart) {
     bucket(row, scales, sums[0]);
   } else {
@@ -290,16 +174,16 @@ void RowLoss<T>::sparse(int64_t row, const Scales& scales) {
 
 /// t_ = soft · s_, and the hard part of u_.
 template <typename T>
-void RowLoss<T>::dense_gradient(double soft, const Scales& scales) {
+void RowLoss<T>::dense_gradient(double soft, const RowScales& scales) {
   const Vec<T> of_soft = constant(soft);
-  const Vec<T> hard = constant(scales.hard / z_one_), flat = constant(scales.flat);
+  const Vec<T> hard = constant(scales.hard / sums_.z_one), flat = constant(scales.flat);
   walk<T>(padded_,
           [&](int64_t i) { (load(s_, i) * of_soft + (load(u_, i) * hard - flat)).store(t_ + i); });
 }
 
 // K ids and their complement are K + 1 outcomes. `rest`: Σ of s_, which lacks the K.
 template <typename T>
-void RowLoss<T>::bucket(int64_t row, const Scales& scales, double rest) {
+void RowLoss<T>::bucket(int64_t row, const RowScales& scales, double rest) {
   const auto entries = static_cast<size_t>(block_.entries);
   const int64_t* ids = block_.ids + row * block_.entries;
   const double* given = block_.log_q + row * block_.entries;
@@ -316,11 +200,11 @@ void RowLoss<T>::bucket(int64_t row, const Scales& scales, double rest) {
   log_p_[entries] = std::log(rest / z_);
   with_terms(block_.divergence, block_.beta, [&](const auto& terms) {
     double mean = 0;
-    divergence_ = 0;
+    sums_.divergence = 0;
     for (size_t k = 0; k <= entries; ++k) {
       const Terms<double> of =
           terms(log_p_[k], log_q_[k], std::exp(log_p_[k]), std::exp(log_q_[k]));
-      divergence_ += of.value;
+      sums_.divergence += of.value;
       g_[k] = of.pg;
       mean += of.pg;
     }
@@ -329,33 +213,33 @@ void RowLoss<T>::bucket(int64_t row, const Scales& scales, double rest) {
   // Each id's share of the student's own tail; those of the K are written over.
   dense_gradient(rest > 0 ? scales.soft * g_[entries] / rest : 0.0, scales);
   for (size_t k = 0; k < entries; ++k) {
-    const double one = std::exp(x_[k] * block_.temperature) / z_one_;
+    const double one = std::exp(x_[k] * block_.temperature) / sums_.z_one;
     t_[ids[k]] = static_cast<T>(scales.soft * g_[k] + scales.hard * one - scales.flat);
   }
 }
 
 // Soft targets on the entries alone, against the student's whole softmax.
 template <typename T>
-void RowLoss<T>::entries_and_dense(int64_t row, const Scales& scales) {
+void RowLoss<T>::entries_and_dense(int64_t row, const RowScales& scales) {
   const auto entries = static_cast<size_t>(block_.entries);
   const int64_t* ids = block_.ids + row * block_.entries;
   dense_gradient(scales.soft / z_, scales);
   if (block_.soft == SoftRows::kDraws) {
     const double share = 1.0 / static_cast<double>(entries);
-    divergence_ = -block_.scalars[row];
+    sums_.divergence = -block_.scalars[row];
     for (size_t k = 0; k < entries; ++k) {
-      divergence_ -= share * (x_[k] - std::log(z_));
+      sums_.divergence -= share * (x_[k] - std::log(z_));
       t_[ids[k]] -= static_cast<T>(scales.soft * share);
     }
     return;
   }
   const double* given = block_.log_q + row * block_.entries;
   const double norm = log_sum_exp(given, entries);
-  divergence_ = 0;
+  sums_.divergence = 0;
   for (size_t k = 0; k < entries; ++k) {
     const double log_q = given[k] - norm;
     const double q = std::exp(log_q);
-    divergence_ += where_positive(q, q * (log_q - (x_[k] - std::log(z_))));
+    sums_.divergence += where_positive(q, q * (log_q - (x_[k] - std::log(z_))));
     t_[ids[k]] -= static_cast<T>(scales.soft * q);
   }
 }
@@ -363,27 +247,27 @@ void RowLoss<T>::entries_and_dense(int64_t row, const Scales& scales) {
 // The whole row into s_, the teacher's into t_. False if a logit is no number.
 template <typename T>
 bool RowLoss<T>::load(int64_t row) {
-  most_ = load_part<T>(block_.logits, block_.dtype, row * n_, n_, s_, padded_);
-  teacher_most_ = 0;
+  max_ = load_part<T>(block_.logits, block_.dtype, row * n_, n_, s_, padded_);
+  teacher_max_ = 0;
   if (block_.soft == SoftRows::kDense) {
-    teacher_most_ = load_part<T>(block_.teacher, block_.teacher_dtype, row * n_, n_, t_, padded_);
-    if (!good(teacher_most_)) return false;
+    teacher_max_ = load_part<T>(block_.teacher, block_.teacher_dtype, row * n_, n_, t_, padded_);
+    if (!is_number(teacher_max_)) return false;
   }
-  if (!good(most_)) return false;
-  label_logit_ = static_cast<double>(s_[block_.labels[row]]) - static_cast<double>(most_);
-  mean_logit_ = 0;
+  if (!is_number(max_)) return false;
+  sums_.label_logit = static_cast<double>(s_[block_.labels[row]]) - static_cast<double>(max_);
+  sums_.mean_logit = 0;
   if (block_.smoothing > 0) {
     for (int64_t i = 0; i < n_; ++i)
-      mean_logit_ += static_cast<double>(s_[i]) - static_cast<double>(most_);
-    mean_logit_ /= static_cast<double>(n_);
+      sums_.mean_logit += static_cast<double>(s_[i]) - static_cast<double>(max_);
+    sums_.mean_logit /= static_cast<double>(n_);
   }
   return true;
 }
 
 // Of what load() has loaded: the gradient to memory.
 template <typename T>
-void RowLoss<T>::compute(int64_t row, const Scales& scales) {
-  divergence_ = 0;
+void RowLoss<T>::compute(int64_t row, const RowScales& scales) {
+  sums_.divergence = 0;
   if (block_.soft == SoftRows::kNone) {
     hard_labels(scales);
   } else {
@@ -401,13 +285,14 @@ void RowLoss<T>::compute(int64_t row, const Scales& scales) {
 template <typename T>
 void RowLoss<T>::operator()(int64_t row) {
   const double weight = block_.weights != nullptr ? block_.weights[row] : 1.0;
-  const Scales scales = {weight * block_.soft_weight / block_.temperature,
-                         weight * block_.hard_weight,
-                         weight * block_.hard_weight * block_.smoothing / static_cast<double>(n_)};
+  const RowScales scales = {
+      weight * block_.soft_weight / block_.temperature, weight * block_.hard_weight,
+      weight * block_.hard_weight * block_.smoothing / static_cast<double>(n_)};
   bool numbers = true;
   if (block_.soft == SoftRows::kDense && is_forward(block_.divergence, block_.beta)) {
-    with_power(block_.temperature,
-               [&](auto power) { numbers = dense_forward<decltype(power)::value>(row, scales); });
+    with_power(block_.temperature, [&](auto power) {
+      numbers = forward_kl_.template compute<decltype(power)::value>(row, scales, sums_);
+    });
   } else {
     numbers = load(row);
     if (numbers) compute(row, scales);
@@ -419,13 +304,14 @@ void RowLoss<T>::operator()(int64_t row) {
         std::numeric_limits<double>::quiet_NaN();
     return;
   }
-  const double log_z = std::log(z_one_);
-  const double cross_entropy = log_z - label_logit_;
+  const double log_z = std::log(sums_.z_one);
+  const double cross_entropy = log_z - sums_.label_logit;
   const double smoothed =
-      (1 - block_.smoothing) * cross_entropy + block_.smoothing * (log_z - mean_logit_);
-  block_.divergences[row] = divergence_;
+      (1 - block_.smoothing) * cross_entropy + block_.smoothing * (log_z - sums_.mean_logit);
+  block_.divergences[row] = sums_.divergence;
   block_.cross_entropies[row] = cross_entropy;
-  block_.losses[row] = weight * (block_.soft_weight * divergence_ + block_.hard_weight * smoothed);
+  block_.losses[row] =
+      weight * (block_.soft_weight * sums_.divergence + block_.hard_weight * smoothed);
 }
 
 template <typename T>

@@ -254,5 +254,32 @@ TEST(LossKernelTest, BlocksOfARowAgreeOnItsLargestLogit) {
   }
 }
 
+// A vocabulary whose first ids, more than a block of them, have no probability.
+TEST(LossKernelTest, ABlockWithoutProbabilityIsAsIfItWereNotThere) {
+  constexpr int64_t kMasked = 2500, kRest = 1500, kRows = 3;
+  at::manual_seed(10);
+  const at::Tensor logits = at::randn({kRows, kRest}, at::kDouble) * 3;        // (n, V')
+  const at::Tensor teacher = at::randn({kRows, kRest}, at::kDouble) * 3;       // (n, V')
+  const at::Tensor none = at::full({kRows, kMasked}, -HUGE_VAL, at::kDouble);  // (n, masked)
+  const at::Tensor labels = at::tensor({0, 1000, 1499}, at::kLong);
+  for (const double temperature : {2.0, 0.05}) {
+    for (const at::ScalarType type : {at::kDouble, at::kFloat}) {
+      const LossConfig config{0.6, temperature};
+      at::Tensor rest = logits.to(type, /*non_blocking=*/false, /*copy=*/true);  // (n, V')
+      at::Tensor all = at::cat({none, logits}, 1).to(type);                      // (n, V)
+      const LossSums expected =
+          distillation_loss_(rest, SoftTargets::of_logits(teacher.to(type)), labels, config);
+      const LossSums sums =
+          distillation_loss_(all, SoftTargets::of_logits(at::cat({none, teacher}, 1).to(type)),
+                             labels + kMasked, config);
+      const double bound = type == at::kDouble ? 1e-12 : 1e-5;
+      EXPECT_NEAR(sums.loss, expected.loss, bound * expected.loss) << temperature;
+      EXPECT_EQ(all.narrow(1, 0, kMasked).abs().max().item<double>(), 0) << temperature;
+      EXPECT_LE(relative_error(all.narrow(1, kMasked, kRest), rest.to(at::kDouble)), bound)
+          << temperature;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace temper
