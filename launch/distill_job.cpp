@@ -144,7 +144,7 @@ void DistillJob::send_head() {
   const PayloadSpec spec = payload();
   if (spec.kind != Payload::kHidden || placement.colocated()) return;
   teacher_head_ = is_teacher_
-                      ? inference(0).head()
+                      ? inference(0).head().cpu()
                       : at::empty({spec.vocab, spec.width}, config.run.compute());  // (V, C)
   world.broadcast(teacher_head_, placement.teachers.front());
 }
@@ -165,7 +165,7 @@ void DistillJob::open_tee(const std::string& ini) {
   if (config.teacher.train_steps > 0)
     request.index.mend_options = "--teacher.path " + dir + "/teacher --teacher.train-steps 0";
   if (speaks() && payload().kind == Payload::kHidden)
-    request.head = colocated ? inference(0).head() : teacher_head_;  // (V, C)
+    request.head = colocated ? inference(0).head().cpu() : teacher_head_;  // (V, C)
   tee_ = open_store_for_writing(std::move(request), world);
   if (speaks())
     say(format("store   %s: %lld shards are recorded", config.tee.c_str(),

@@ -192,7 +192,7 @@ void RecordCommand::run(const Invocation& invocation) {
   request.index.parts = parts_;
   request.index.steps_per_shard = steps_per_shard_;
   request.index.compression = compression_;
-  if (speaks && spec.kind == Payload::kHidden) request.head = inference.head();
+  if (speaks && spec.kind == Payload::kHidden) request.head = inference.head().cpu();
   const StoreIndex index = open_store_for_writing(std::move(request), world);
   const std::vector<ShardId> work = find_work(index, world);
   const size_t count = index.shards().size();

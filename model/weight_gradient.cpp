@@ -61,6 +61,11 @@ void add_weight_gradient(const at::Tensor& output, const at::Tensor& input,
     sum.addmm_(output.t(), input);
     return;
   }
+  if (input.is_cuda()) {  // cuBLAS adds up in float, where the gradient lies
+    at::Tensor sum = gradient;
+    at::addmm_out(sum, gradient, output.t(), input, gradient.scalar_type());
+    return;
+  }
 #if defined(TEMPER_KERNELS_AVX512_BF16)
   if (by_blocks(output, input, gradient)) return add_by_blocks(output, input, gradient, buffer);
 #endif

@@ -10,7 +10,8 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kLogitsBytes = int64_t{52} << 20;  // of a chunk, the teacher's included
+// Of a chunk, the teacher's included. A GPU wants larger products.
+constexpr int64_t kLogitsBytes = int64_t{52} << 20, kGpuLogitsBytes = int64_t{252} << 20;
 
 // The first `rows` of a buffer that grows where it must: (rows, columns).
 at::Tensor rows_of(at::Tensor& buffer, int64_t rows, const at::Tensor& like, int64_t columns) {
@@ -22,7 +23,9 @@ at::Tensor rows_of(at::Tensor& buffer, int64_t rows, const at::Tensor& like, int
   return buffer.narrow(0, 0, rows);
 }
 
-int64_t chosen_chunk(int64_t row_bytes) {
+int64_t chosen_chunk(int64_t row_bytes, at::Device device) {
+  if (device.is_cuda())
+    return std::min<int64_t>(8192, std::max<int64_t>(128, kGpuLogitsBytes / row_bytes / 128 * 128));
   const int64_t rows = std::max<int64_t>(16, kLogitsBytes / row_bytes);
   return rows < 64 ? rows : std::min<int64_t>(1024, rows / 32 * 32);  // whole tiles of a product
 }
@@ -46,13 +49,15 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
   hidden_gradient = all_valid ? at::empty_like(hidden) : at::zeros_like(hidden);  // (N, C)
   const int64_t row_bytes =
       vocab * (hidden.element_size() + (makes_teacher ? teacher.values.element_size() : 0));
-  const int64_t chunk = options.chunk_tokens > 0 ? options.chunk_tokens
-                                                 : std::min(chosen_chunk(row_bytes), valid.numel());
+  const int64_t chunk = options.chunk_tokens > 0
+                            ? options.chunk_tokens
+                            : std::min(chosen_chunk(row_bytes, hidden.device()), valid.numel());
 
   const auto pulse = [&] {
     if (options.between) options.between();
   };
-  LossSums sums;
+  const at::Tensor numbers =
+      at::empty({3, valid.numel()}, hidden.options().dtype(at::kDouble));  // (3, valid)
   for (int64_t begin = 0; begin < valid.numel(); begin += chunk) {
     const int64_t n = std::min(chunk, valid.numel() - begin);
     const at::Tensor rows = valid.narrow(0, begin, n);  // (n)
@@ -71,7 +76,8 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
     at::mm_out(logits, h, weight.t());
     pulse();
     const at::Tensor weights = options.weights.defined() ? pick(options.weights) : at::Tensor();
-    sums += distillation_loss_(logits, soft, pick(labels), config, weights);
+    distillation_loss_rows_(logits, soft, pick(labels), config, weights,
+                            numbers.narrow(1, begin, n));
     pulse();
     if (all_valid) {
       at::Tensor place = hidden_gradient.narrow(0, begin, n);  // (n, C)
@@ -83,7 +89,7 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
     add_weight_gradient(logits, h, head_gradient, workspace.head);
     pulse();
   }
-  return sums;
+  return sums_of(numbers);
 }
 
 }  // namespace temper

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
-#include <vector>
 
+#include "student/cuda/loss_rows.h"
 #include "student/loss_rows.h"
 #include "student/loss_tensors.h"
 
@@ -100,17 +100,56 @@ SoftRows soft_rows(const SoftTargets& teacher, const LossConfig& config) {
   TORCH_INTERNAL_ASSERT(false, "hidden states are no soft targets without the teacher's head");
 }
 
-double sum_of(const std::vector<double>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0);
-}
+/// What a block says of its soft targets, and the tensors behind it.
+struct SoftArrays {
+  at::Tensor dense, ids, log_q, scalars;
+
+  void describe(const SoftTargets& teacher, const at::Tensor& logits, const LossConfig& config,
+                LossRows& block) {
+    block.soft = soft_rows(teacher, config);
+    if (block.soft == SoftRows::kDense) {
+      dense = teacher.values.contiguous();  // (N, V)
+      if (dense.is_cuda()) dense = dense.to(logits.scalar_type());
+      TORCH_CHECK(value_dtype(dense.scalar_type()) && dense.sizes() == logits.sizes(),
+                  "teacher's logits ", dense.sizes(), " for a student's ", logits.sizes());
+      block.teacher = dense.const_data_ptr();
+      block.teacher_dtype = *value_dtype(dense.scalar_type());
+      return;
+    }
+    ids = teacher.ids.contiguous();  // (N, K)
+    block.ids = ids.const_data_ptr<int64_t>();
+    block.entries = ids.size(1);
+    if (block.soft != SoftRows::kDraws) {
+      log_q = teacher.values.to(at::kDouble).contiguous();  // (N, K)
+      block.log_q = log_q.const_data_ptr<double>();
+    }
+    scalars = teacher.scalars.to(at::kDouble).contiguous();  // (N)
+    block.scalars = scalars.const_data_ptr<double>();
+  }
+};
 
 }  // namespace
 
-LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
-                            const at::Tensor& labels, const LossConfig& config,
-                            const at::Tensor& weights) {
+LossSums sums_of(const at::Tensor& rows) {
+  const at::Tensor own = rows.cpu().contiguous();  // (3, N)
+  const int64_t tokens = own.size(1);
+  const double* row = own.const_data_ptr<double>();
+  // In their order, whatever computed them: the same bits for any number of threads.
+  const auto sum = [&](int64_t which) {
+    return std::accumulate(row + which * tokens, row + (which + 1) * tokens, 0.0);
+  };
+  return {sum(0), sum(1), sum(2), tokens};
+}
+
+void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
+                             const at::Tensor& labels, const LossConfig& config,
+                             const at::Tensor& weights, const at::Tensor& rows) {
   TORCH_INTERNAL_ASSERT(logits.dim() == 2 && labels.dim() == 1 && labels.size(0) == logits.size(0));
-  if (!logits.is_cpu()) return tensor_loss_(logits, teacher, labels, config, weights);
+  const double soft = teacher.defined() ? config.alpha : 0.0;
+  const int64_t entries = soft > 0 && teacher.ids.defined() ? teacher.ids.size(1) : 0;
+  const bool on_gpu = logits.is_cuda() && has_cuda_loss_rows(entries);
+  if (!logits.is_cpu() && !on_gpu)
+    return tensor_loss_rows_(logits, teacher, labels, config, weights, rows);
   TORCH_CHECK(logits.is_contiguous() && value_dtype(logits.scalar_type()),
               "the loss needs contiguous logits of a floating type, not ", logits.toString());
 
@@ -123,47 +162,36 @@ LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
   block.labels = ids_of_labels.const_data_ptr<int64_t>();
   at::Tensor of_token;  // (N)
   if (weights.defined()) {
-    of_token = weights.to(at::kDouble).contiguous();
+    of_token = weights.to(logits.device(), at::kDouble).contiguous();
     block.weights = of_token.const_data_ptr<double>();
   }
-
   const Divergence divergence = divergence_from_name(config.kind);
-  const double soft = teacher.defined() ? config.alpha : 0.0;
   block.divergence = divergence;
   block.beta = config.beta;
   block.temperature = config.temperature;
   block.soft_weight = soft * temperature_factor(divergence, config.temperature);
   block.hard_weight = 1.0 - soft;
   block.smoothing = config.label_smoothing;
-  at::Tensor dense, ids, log_q, scalars;
-  if (soft > 0) {
-    block.soft = soft_rows(teacher, config);
-    if (block.soft == SoftRows::kDense) {
-      dense = teacher.values.contiguous();  // (N, V)
-      TORCH_CHECK(value_dtype(dense.scalar_type()) && dense.sizes() == logits.sizes(),
-                  "teacher's logits ", dense.sizes(), " for a student's ", logits.sizes());
-      block.teacher = dense.const_data_ptr();
-      block.teacher_dtype = *value_dtype(dense.scalar_type());
-    } else {
-      ids = teacher.ids.contiguous();  // (N, K)
-      block.ids = ids.const_data_ptr<int64_t>();
-      block.entries = ids.size(1);
-      if (block.soft != SoftRows::kDraws) {
-        log_q = teacher.values.to(at::kDouble).contiguous();  // (N, K)
-        block.log_q = log_q.const_data_ptr<double>();
-      }
-      scalars = teacher.scalars.to(at::kDouble).contiguous();  // (N)
-      block.scalars = scalars.const_data_ptr<double>();
-    }
-  }
+  SoftArrays arrays;
+  if (soft > 0) arrays.describe(teacher, logits, config, block);
 
-  const auto count = static_cast<size_t>(block.rows);
-  std::vector<double> divergences(count), cross_entropies(count), losses(count);
-  block.divergences = divergences.data();
-  block.cross_entropies = cross_entropies.data();
-  block.losses = losses.data();
-  compute_loss_rows(block);
-  return {sum_of(losses), sum_of(divergences), sum_of(cross_entropies), block.rows};
+  block.losses = rows[0].data_ptr<double>();
+  block.divergences = rows[1].data_ptr<double>();
+  block.cross_entropies = rows[2].data_ptr<double>();
+  if (on_gpu) {
+    queue_cuda_loss_rows(block);
+  } else {
+    compute_loss_rows(block);
+  }
+}
+
+LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
+                            const at::Tensor& labels, const LossConfig& config,
+                            const at::Tensor& weights) {
+  const at::Tensor rows =
+      at::empty({3, logits.size(0)}, logits.options().dtype(at::kDouble));  // (3, N)
+  distillation_loss_rows_(logits, teacher, labels, config, weights, rows);
+  return sums_of(rows);
 }
 
 }  // namespace temper

@@ -58,17 +58,15 @@ struct LossSums {
 /// the others, KL and q above become
 ///
 ///   topk, bucket:       the divergence over K + 1 outcomes, the last of them the whole tail: a
-///   lower
-///                       bound of the exact one (data processing inequality), zero where the
+///                       lower bound of the exact one (data processing inequality), zero where the
 ///                       student is its teacher. Biased only within the tail, whose mass q_tail is
 ///                       exact: the gradient of an id in it is the tail's times p_j/p_tail, so its
 ///                       share of the tail stays the student's own
 ///   topk, renormalise:  forward-kl only; q_k / Σ_top q on the K entries, 0 elsewhere: biased
 ///                       towards them by the factor 1/(1 − q_tail) (the way of most tools)
 ///   sample:             forward-kl only; q̂ = draws / n, whose expectation is q (Sparse Logit
-///   Sampling, Anshumann et
-///                       al. 2025, arXiv 2503.16870), so the gradient's is exact; KL is estimated
-///                       as −mean log p(draw) − H(q) and can be negative
+///                       Sampling, Anshumann et al. 2025, arXiv 2503.16870), so the gradient's is
+///                       exact; KL is estimated as −mean log p(draw) − H(q) and can be negative
 ///
 /// With label smoothing ε (Szegedy et al. 2016, arXiv 1512.00567) the hard label is (1 − ε)·onehot
 /// + ε/V in L and its gradient; `ce` of the sums stays that of the label itself.
@@ -78,9 +76,17 @@ struct LossSums {
 /// (full, topk or sample), or undefined: then the loss is the cross-entropy alone, whatever alpha
 /// is. labels (N) int64 in [0, V). weights (N), or undefined: factors of each token's share of L
 /// and its gradient; kl and ce are not weighed. A row with a NaN, an infinity that is not −∞, or
-/// nothing but −∞ gives NaN.
+/// nothing but −∞ gives NaN. All tensors lie on one device.
 LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
                             const at::Tensor& labels, const LossConfig& config,
                             const at::Tensor& weights = {});
+
+/// The same, with each token's share of the sums written to `rows` (3, N) float64 on the logits'
+/// device: loss, kl, ce. On a GPU it returns once the work is queued.
+void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
+                             const at::Tensor& labels, const LossConfig& config,
+                             const at::Tensor& weights, const at::Tensor& rows);
+/// The sums over such rows; waits for them.
+LossSums sums_of(const at::Tensor& rows);
 
 }  // namespace temper

@@ -23,7 +23,7 @@ enum class SoftRows : uint8_t {
   kDraws,         ///< n draws
 };
 
-/// A chunk of n tokens; all arrays are contiguous and row-major.
+/// A chunk of n tokens; all arrays are contiguous and row-major, on one device.
 struct LossRows {
   int64_t rows = 0;        ///< n
   int64_t vocab = 0;       ///< V

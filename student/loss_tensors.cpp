@@ -77,13 +77,14 @@ SoftPart soft_part(const at::Tensor& log_p, const SoftTargets& teacher, const Lo
 
 }  // namespace
 
-LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
-                      const LossConfig& config, const at::Tensor& weights) {
+void tensor_loss_rows_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
+                       const LossConfig& config, const at::Tensor& weights,
+                       const at::Tensor& rows) {
   if (at::isReducedFloatingType(logits.scalar_type())) {  // softmaxes and sums need more
     at::Tensor wide = logits.to(at::kFloat);              // (N, V)
-    const LossSums sums = tensor_loss_(wide, teacher, labels, config, weights);
+    tensor_loss_rows_(wide, teacher, labels, config, weights, rows);
     logits.copy_(wide);
-    return sums;
+    return;
   }
   const at::Tensor index = labels.unsqueeze(1);  // (N, 1)
   const double T = config.temperature;
@@ -118,12 +119,17 @@ LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::
   }
   if (weights.defined()) logits.mul_(of_token.to(logits.dtype()).unsqueeze(1));
 
-  LossSums sums;
-  sums.tokens = logits.size(0);
-  sums.kl = soft_values.sum().item<double>();
-  sums.ce = ce.sum().item<double>();
-  sums.loss = ((soft_values * (soft * factor) + smoothed * hard) * of_token).sum().item<double>();
-  return sums;
+  rows[0].copy_((soft_values * (soft * factor) + smoothed * hard) * of_token);
+  rows[1].copy_(soft_values);
+  rows[2].copy_(ce);
+}
+
+LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
+                      const LossConfig& config, const at::Tensor& weights) {
+  const at::Tensor rows =
+      at::empty({3, logits.size(0)}, logits.options().dtype(at::kDouble));  // (3, N)
+  tensor_loss_rows_(logits, teacher, labels, config, weights, rows);
+  return sums_of(rows);
 }
 
 }  // namespace temper

@@ -8,7 +8,9 @@
 
 namespace temper {
 
-/// As distillation_loss_(), for any device.
+/// As distillation_loss_rows_() and distillation_loss_(), for any device.
+void tensor_loss_rows_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
+                       const LossConfig& config, const at::Tensor& weights, const at::Tensor& rows);
 LossSums tensor_loss_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
                       const LossConfig& config, const at::Tensor& weights = {});
 

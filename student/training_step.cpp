@@ -65,6 +65,17 @@ TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const Train
   collectives_.broadcast(model_.flat_weights(), 0);
 }
 
+// On the student's device; the head, which never changes, goes there once.
+SoftTargets TrainingStep::soft_targets(const MicroBatchId& id, const at::Tensor& tokens) {
+  const at::Device device = model_.flat_weights().device();
+  SoftTargets teacher = source_->targets(id, tokens);
+  if (teacher.head.defined() && teacher.head.device() != device) {
+    if (!teacher_head_.defined()) teacher_head_ = teacher.head.to(device);
+    teacher.head = teacher_head_;
+  }
+  return teacher.to(device);
+}
+
 // Loss and gradient of this rank's rows; buckets of the gradient leave as they are done.
 LossSums TrainingStep::forward_and_backward(int64_t step) {
   const at::Device device = model_.flat_weights().device();
@@ -104,12 +115,9 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     }
     // Asked for after the forward pass, so that a teacher has had that much longer.
     SoftTargets teacher;
-    if (source_ != nullptr) {
+    if (source_ != nullptr)
       teacher =
-          source_
-              ->targets({.step = step, .first_row = rows.begin, .rows = rows.size()}, batch.tokens)
-              .to(device);
-    }
+          soft_targets({.step = step, .first_row = rows.begin, .rows = rows.size()}, batch.tokens);
     at::Tensor hidden_gradient;  // (N, C)
     HeadLossOptions options;
     options.workspace = &head_workspace_;

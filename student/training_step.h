@@ -76,6 +76,7 @@ class TrainingStep {
  private:
   /// A step without its update: losses of this rank's rows, gradients that are under way.
   LossSums forward_and_backward(int64_t step);
+  SoftTargets soft_targets(const MicroBatchId& id, const at::Tensor& tokens);
   std::vector<double> squared_norms() const;
   void gather_weights();
   void need_weights(int64_t end);
@@ -104,6 +105,7 @@ class TrainingStep {
   };
   std::deque<Gathering> gathering_;
   HeadLossWorkspace head_workspace_;
+  at::Tensor teacher_head_;  // (V, C) on the student's GPU, where it came to the CPU
 };
 
 }  // namespace temper

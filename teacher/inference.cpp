@@ -17,8 +17,6 @@ TeacherInference::TeacherInference(const Transformer& model, at::ScalarType comp
       seed_(seed),
       head_(model.head(compute)) {}
 
-at::Tensor TeacherInference::head() const { return head_.cpu(); }
-
 at::Tensor TeacherInference::hidden(const at::Tensor& tokens,
                                     const std::function<void()>& between) const {
   const at::NoGradGuard no_grad;
@@ -43,7 +41,8 @@ void TeacherInference::encode(const MicroBatchId& id, const at::Tensor& hidden,
   std::vector<double> uniform;
   if (payload_.kind == Payload::kSample)
     uniform = draw_uniform(seed_, id.step, id.first_row, id.rows, hidden.size(0) / id.rows);
-  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / payload_.vocab);
+  const int64_t at_a_time = int64_t{on_cpu() ? 4 : 32} << 20;  // logits; a GPU wants more at once
+  const int64_t chunk = std::max<int64_t>(16, at_a_time / payload_.vocab);
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk) {
     const int64_t n = std::min(chunk, hidden.size(0) - begin);
     if (between && begin > 0) between();
@@ -64,11 +63,20 @@ LocalSoftTargets::LocalSoftTargets(TeacherInference inference) : inference_(std:
 }
 
 SoftTargets LocalSoftTargets::targets(const MicroBatchId& id, const at::Tensor& tokens) {
-  const int64_t bytes = tokens.numel() * inference_.payload().bytes_per_token();
-  if (!buffer_.defined() || buffer_.size(0) < bytes) buffer_ = at::empty({bytes}, at::kByte);
-  view_ = PayloadView(buffer_, inference_.payload(), tokens.numel());
-  inference_.soft_targets(id, tokens, view_);
-  return soft_targets(view_, inference_.payload(), head_);
+  const PayloadSpec& spec = inference_.payload();
+  tokens_ = tokens.numel();
+  const int64_t bytes = tokens_ * spec.bytes_per_token();
+  if (!buffer_.defined() || buffer_.size(0) < bytes) {
+    const at::Device device = spec.has_ids() ? at::kCPU : inference_.head().device();
+    buffer_ = at::empty({bytes}, at::TensorOptions(at::kByte).device(device));
+  }
+  const PayloadView view(buffer_, spec, tokens_);
+  inference_.soft_targets(id, tokens, view);
+  return soft_targets(view, spec, head_);
+}
+
+PayloadView LocalSoftTargets::payload() const {
+  return PayloadView(buffer_.cpu(), inference_.payload(), tokens_);
 }
 
 }  // namespace temper

@@ -19,9 +19,9 @@ class TeacherInference {
 
   const PayloadSpec& payload() const { return payload_; }
   bool on_cpu() const { return head_.is_cpu(); }
-  /// The output head (V, C) in the compute dtype, on the CPU: what a student needs with the
-  /// payload hidden.
-  at::Tensor head() const;
+  /// The output head (V, C) in the compute dtype, on the model's device: what a student needs with
+  /// the payload hidden.
+  const at::Tensor& head() const { return head_; }
 
   /// Soft targets of `tokens` (B, S) int64, rows first_row and on of step `step`, written to `out`,
   /// a message of B·S tokens.
@@ -51,15 +51,16 @@ class LocalSoftTargets : public SoftTargetSource {
  public:
   explicit LocalSoftTargets(TeacherInference inference);
   SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) override;
-  PayloadView payload() const override { return view_; }
+  PayloadView payload() const override;
   double take_wait_seconds() override { return 0; }
   int64_t take_bytes() override { return 0; }
 
  private:
   TeacherInference inference_;
-  at::Tensor head_;    // (V, C) for the payload hidden
-  at::Tensor buffer_;  // (bytes), kept from call to call
-  PayloadView view_;   // into it, of the last call
+  at::Tensor head_;  // (V, C) for the payload hidden
+  /// (bytes), kept from call to call; on the model's device, but for ids, which are packed on CPUs.
+  at::Tensor buffer_;
+  int64_t tokens_ = 0;  // of the last call
 };
 
 }  // namespace temper

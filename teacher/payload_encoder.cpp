@@ -27,20 +27,15 @@ void encode_sample(const at::Tensor& log_q, const PayloadSpec& spec,
   const int64_t n = log_q.size(0), draws = spec.entries;
   const at::Tensor q = log_q.exp();  // (n, V)
   out.scalars.select(1, 0).narrow(0, begin, n).copy_(-at::where(q > 0, q * log_q, 0.0).sum(1));
-  const at::Tensor heights = q.to(at::kDouble).cumsum(1).cpu();  // (n, V)
-  const double* height = heights.const_data_ptr<double>();
-  at::Tensor ids = at::empty({n, draws}, at::kLong);  // (n, draws)
-  int64_t* id = ids.mutable_data_ptr<int64_t>();
-  for (int64_t token = 0; token < n; ++token, height += spec.vocab, id += draws) {
-    // The sum is not exactly 1 in floating point.
-    const double step = height[spec.vocab - 1] / static_cast<double>(draws);
-    int64_t at = 0;
-    for (int64_t draw = 0; draw < draws; ++draw) {
-      const double place = (uniform[static_cast<size_t>(token)] + static_cast<double>(draw)) * step;
-      while (at + 1 < spec.vocab && height[at] <= place) ++at;
-      id[draw] = at;
-    }
-  }
+  const at::Tensor heights = q.to(at::kDouble).cumsum(1);  // (n, V)
+  // The sum is not exactly 1 in floating point.
+  const at::Tensor step = heights.narrow(1, spec.vocab - 1, 1) / static_cast<double>(draws);
+  const at::Tensor first = at::tensor(uniform, at::kDouble).to(q.device()).unsqueeze(1);  // (n, 1)
+  const at::Tensor places =
+      (first + at::arange(draws, heights.options()).unsqueeze(0)) * step;  // (n, draws)
+  // The first id whose height is above the place.
+  const at::Tensor ids = at::searchsorted(heights, places, /*out_int32=*/false, /*right=*/true)
+                             .clamp_max_(spec.vocab - 1);  // (n, draws)
   pack_ids(ids, spec, out.ids.narrow(0, begin, n));
 }
 

@@ -1,38 +1,18 @@
-// The formulas of divergence_kind.h, outcome by outcome: one text for vectors over ids and for
-// numbers over the outcomes of a sparse row.
+// The formulas of divergence_kind.h, outcome by outcome: one text for vectors over ids, for numbers
+// over the outcomes of a sparse row, and for the threads of a GPU.
 //
 // Compiled once for each instruction set, each time in a namespace of its own, as LibTorch's vector
 // classes are: the linker must not take one's code for another's.
 #pragma once
 
-#include <cmath>
-
 #include "student/divergence_kind.h"
+#include "student/kernels/number_functions.h"
+#if !defined(__CUDACC__)
 #include "student/kernels/row_vectors.h"
+#endif
 
 namespace temper {
 inline namespace CPU_CAPABILITY {
-
-template <typename T>
-Vec<T> log_of(const Vec<T>& x) {
-  return x.log();
-}
-inline double log_of(double x) { return std::log(x); }
-template <typename T>
-Vec<T> at_least(const Vec<T>& x, double least) {
-  return at::vec::clamp_min(x, Vec<T>(static_cast<T>(least)));
-}
-inline double at_least(double x, double least) { return std::max(x, least); }
-template <typename T>
-Vec<T> sign_of(const Vec<T>& x) {
-  return where_positive(x, Vec<T>(1)) - where_positive(x.neg(), Vec<T>(1));
-}
-inline double sign_of(double x) { return x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0; }
-template <typename T>
-Vec<T> magnitude(const Vec<T>& x) {
-  return x.abs();
-}
-inline double magnitude(double x) { return std::abs(x); }
 
 /// An outcome's share of a divergence, and p·dD/dp, of which the gradient is made:
 /// dD/d(logit/T) = p·g − p·Σ(p·g).
@@ -43,14 +23,16 @@ struct Terms {
 
 struct ForwardKl {
   template <typename V>
-  Terms<V> operator()(const V& log_p, const V& log_q, const V&, const V& q) const {
+  TEMPER_HOST_DEVICE Terms<V> operator()(const V& log_p, const V& log_q, const V&,
+                                         const V& q) const {
     return {where_positive(q, q * (log_q - log_p)), V(0) - q};
   }
 };
 
 struct ReverseKl {
   template <typename V>
-  Terms<V> operator()(const V& log_p, const V& log_q, const V& p, const V&) const {
+  TEMPER_HOST_DEVICE Terms<V> operator()(const V& log_p, const V& log_q, const V& p,
+                                         const V&) const {
     const V terms = where_positive(p, p * (log_p - at_least(log_q, kLeastLogProbability)));
     return {terms, terms};
   }
@@ -59,7 +41,8 @@ struct ReverseKl {
 struct JensenShannon {
   double beta;
   template <typename V>
-  Terms<V> operator()(const V& log_p, const V& log_q, const V& p, const V& q) const {
+  TEMPER_HOST_DEVICE Terms<V> operator()(const V& log_p, const V& log_q, const V& p,
+                                         const V& q) const {
     const V of_p(1 - beta), of_q(beta);
     const V log_m = log_of(of_q * q + of_p * p);
     const V pg = where_positive(p, of_p * p * (log_p - log_m));
@@ -69,7 +52,7 @@ struct JensenShannon {
 
 struct TotalVariation {
   template <typename V>
-  Terms<V> operator()(const V&, const V&, const V& p, const V& q) const {
+  TEMPER_HOST_DEVICE Terms<V> operator()(const V&, const V&, const V& p, const V& q) const {
     const V difference = p - q;
     return {V(0.5) * magnitude(difference), V(0.5) * p * sign_of(difference)};
   }

@@ -26,7 +26,22 @@ template <typename T>
 Vec<T> where_positive(const Vec<T>& condition, const Vec<T>& value) {
   return Vec<T>::blendv(Vec<T>(0), value, condition > Vec<T>(0));
 }
-inline double where_positive(double condition, double value) { return condition > 0 ? value : 0.0; }
+template <typename T>
+Vec<T> log_of(const Vec<T>& x) {
+  return x.log();
+}
+template <typename T>
+Vec<T> at_least(const Vec<T>& x, double least) {
+  return at::vec::clamp_min(x, Vec<T>(static_cast<T>(least)));
+}
+template <typename T>
+Vec<T> sign_of(const Vec<T>& x) {
+  return where_positive(x, Vec<T>(1)) - where_positive(x.neg(), Vec<T>(1));
+}
+template <typename T>
+Vec<T> magnitude(const Vec<T>& x) {
+  return x.abs();
+}
 
 /// eᴾ; P = 0: unknown, take the exponential.
 template <int P, typename T>

@@ -13,41 +13,15 @@
 #include "student/loss.h"
 #include "student/loss_tensors.h"
 #include "tests/student/counting_allocator.h"
+#include "tests/student/loss_cases.h"
 
 namespace temper {
 namespace {
 
 constexpr int64_t kTokens = 5, kVocab = 1037;  // no multiple of a vector
 
-double relative_error(const at::Tensor& value, const at::Tensor& right) {
-  return ((value.to(at::kDouble) - right).norm() / right.norm()).item<double>();
-}
-
-SoftTargets sparse_of(Payload kind, const at::Tensor& teacher, double temperature) {
-  const at::Tensor log_q = at::log_softmax(teacher.to(at::kDouble) / temperature, 1);  // (N, V)
-  SoftTargets soft;
-  soft.kind = kind;
-  if (kind == Payload::kTopk) {
-    const auto [values, ids] = at::topk(log_q, 16, 1);
-    soft.values = values;
-    soft.ids = ids;
-    soft.scalars = at::logsumexp(log_q.scatter(1, ids, -HUGE_VAL), 1);
-  } else {
-    soft.ids = at::multinomial(log_q.exp(), 40, /*replacement=*/true);
-    soft.scalars = -(log_q.exp() * log_q).sum(1);
-  }
-  return soft;
-}
-
-struct Case {
-  const char* name;
-  Payload payload;
-  const char* kind;
-  double beta;
-  const char* tail;
+class LossKernelTest : public testing::TestWithParam<std::tuple<LossCase, double, at::ScalarType>> {
 };
-
-class LossKernelTest : public testing::TestWithParam<std::tuple<Case, double, at::ScalarType>> {};
 
 TEST_P(LossKernelTest, EqualsTensorOperationsInDouble) {
   const auto [which, temperature, dtype] = GetParam();
@@ -55,16 +29,10 @@ TEST_P(LossKernelTest, EqualsTensorOperationsInDouble) {
   at::Tensor logits = (at::randn({kTokens, kVocab}) * 3).to(dtype);         // (N, V)
   const at::Tensor teacher = (at::randn({kTokens, kVocab}) * 3).to(dtype);  // (N, V)
   const at::Tensor labels = at::randint(kVocab, {kTokens}, at::kLong);
-  const SoftTargets soft = which.payload == Payload::kFull
-                               ? SoftTargets::of_logits(teacher)
-                               : sparse_of(which.payload, teacher, temperature);
+  const SoftTargets soft = soft_targets_of(which.payload, teacher, temperature);
   for (const double smoothing : {0.0, 0.1}) {
     for (const bool weighted : {false, true}) {
-      LossConfig config{0.6, temperature};
-      config.kind = which.kind;
-      config.beta = which.beta;
-      config.tail = which.tail;
-      config.label_smoothing = smoothing;
+      const LossConfig config = which.config(0.6, temperature, smoothing);
       const at::Tensor weights = weighted ? at::rand({kTokens}, at::kDouble) : at::Tensor();
       at::Tensor right = logits.to(at::kDouble).clone(), given = logits.clone();
       SoftTargets exact = soft;
@@ -94,24 +62,12 @@ std::string name_of(const testing::TestParamInfo<LossKernelTest::ParamType>& inf
          c10::toString(dtype);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, LossKernelTest,
-    testing::Combine(
-        testing::Values(Case{"forward", Payload::kFull, "forward-kl", 0.5, "bucket"},
-                        Case{"reverse", Payload::kFull, "reverse-kl", 0.5, "bucket"},
-                        Case{"jsd", Payload::kFull, "jsd", 0.3, "bucket"},
-                        Case{"jsd0", Payload::kFull, "jsd", 0.0, "bucket"},
-                        Case{"jsd1", Payload::kFull, "jsd", 1.0, "bucket"},
-                        Case{"tvd", Payload::kFull, "tvd", 0.5, "bucket"},
-                        Case{"bucket", Payload::kTopk, "forward-kl", 0.5, "bucket"},
-                        Case{"bucket_reverse", Payload::kTopk, "reverse-kl", 0.5, "bucket"},
-                        Case{"bucket_jsd", Payload::kTopk, "jsd", 0.7, "bucket"},
-                        Case{"bucket_tvd", Payload::kTopk, "tvd", 0.5, "bucket"},
-                        Case{"renormalise", Payload::kTopk, "forward-kl", 0.5, "renormalise"},
-                        Case{"draws", Payload::kSample, "forward-kl", 0.5, "bucket"}),
-        testing::Values(0.5, 1.0, 1.7, 2.0, 3.0, 4.0, 8.0),
-        testing::Values(at::kFloat, at::kDouble, at::kBFloat16, at::kHalf)),
-    name_of);
+INSTANTIATE_TEST_SUITE_P(All, LossKernelTest,
+                         testing::Combine(testing::ValuesIn(loss_cases()),
+                                          testing::Values(0.5, 1.0, 1.7, 2.0, 3.0, 4.0, 8.0),
+                                          testing::Values(at::kFloat, at::kDouble, at::kBFloat16,
+                                                          at::kHalf)),
+                         name_of);
 
 TEST(LossKernelTest, ThreadsDoNotChangeABit) {
   at::manual_seed(4);
