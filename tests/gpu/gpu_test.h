@@ -1,0 +1,18 @@
+// Tests that need a GPU skip visibly without one.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <gtest/gtest.h>
+
+namespace temper {
+
+class GpuTest : public virtual testing::Test {
+ protected:
+  void SetUp() override {
+    if (!at::hasCUDA() || at::detail::getCUDAHooks().deviceCount() == 0)
+      GTEST_SKIP() << "no GPU is visible here";
+  }
+};
+
+}  // namespace temper

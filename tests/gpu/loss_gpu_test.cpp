@@ -1,0 +1,195 @@
+// The kernel of the loss on a GPU, and head and loss in chunks there, against LibTorch's operations
+// on the CPU in double precision.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "data/corpus.h"
+#include "student/head_loss.h"
+#include "student/loss.h"
+#include "student/loss_tensors.h"
+#include "tests/gpu/gpu_test.h"
+#include "tests/student/loss_cases.h"
+
+namespace temper {
+namespace {
+
+/// Logits (rows, vocab) on the GPU whose first element lies `offset` elements into its memory.
+at::Tensor on_gpu(const at::Tensor& logits, int64_t offset) {
+  const at::Tensor room = at::empty({logits.numel() + offset}, logits.options().device(at::kCUDA));
+  at::Tensor placed = room.narrow(0, offset, logits.numel()).view(logits.sizes());
+  placed.copy_(logits);
+  return placed;
+}
+
+/// The least error that a gradient has in this dtype.
+double rounding_of(at::ScalarType dtype) {
+  if (dtype == at::kBFloat16) return 3e-3;
+  if (dtype == at::kHalf) return 4e-4;
+  return dtype == at::kDouble ? 1e-10 : 1e-5;
+}
+
+struct Size {
+  int64_t tokens, vocab, offset;
+};
+
+void expect_equal(const LossCase& which, double temperature, at::ScalarType dtype,
+                  const Size& size) {
+  at::manual_seed(3);
+  const at::Tensor logits = (at::randn({size.tokens, size.vocab}) * 3).to(dtype);   // (N, V)
+  const at::Tensor teacher = (at::randn({size.tokens, size.vocab}) * 3).to(dtype);  // (N, V)
+  const at::Tensor labels = at::randint(size.vocab, {size.tokens}, at::kLong);
+  const SoftTargets soft = soft_targets_of(which.payload, teacher, temperature);
+  SoftTargets exact = soft;
+  if (which.payload == Payload::kFull) exact = SoftTargets::of_logits(teacher.to(at::kDouble));
+  SoftTargets there = soft.to(at::kCUDA);
+  if (which.payload == Payload::kFull) there = SoftTargets::of_logits(on_gpu(teacher, size.offset));
+  for (const double smoothing : {0.0, 0.1}) {
+    const LossConfig config = which.config(0.6, temperature, smoothing);
+    const at::Tensor weights =
+        smoothing > 0 ? at::rand({size.tokens}, at::kDouble) : at::Tensor();  // (N)
+    at::Tensor right = logits.to(at::kDouble).clone();
+    const LossSums expected = tensor_loss_(right, exact, labels, config, weights);
+    at::Tensor given = on_gpu(logits, size.offset);
+    const LossSums sums = distillation_loss_(given, there, labels.cuda(), config,
+                                             weights.defined() ? weights.cuda() : at::Tensor());
+    const double least = dtype == at::kDouble ? 1e-10 : 1e-5;
+    EXPECT_NEAR(sums.loss, expected.loss, least * std::abs(expected.loss));
+    EXPECT_NEAR(sums.kl, expected.kl, 2 * least * std::max(1.0, std::abs(expected.kl)));
+    EXPECT_NEAR(sums.ce, expected.ce, least * expected.ce);
+    EXPECT_EQ(sums.tokens, size.tokens);
+    EXPECT_LE(relative_error(given, right), rounding_of(dtype)) << smoothing;
+  }
+}
+
+class LossOnGpuTest
+    : public GpuTest,
+      public testing::WithParamInterface<std::tuple<LossCase, double, at::ScalarType>> {};
+
+TEST_P(LossOnGpuTest, EqualsTensorOperationsInDouble) {
+  const auto [which, temperature, dtype] = GetParam();
+  for (const Size& size :
+       {Size{5, 1037, 0}, Size{3, 4096, 0}, Size{2, 50257, 0}, Size{4, 1000, 3}}) {
+    SCOPED_TRACE(size.vocab);
+    expect_equal(which, temperature, dtype, size);
+  }
+}
+
+std::string name_of(const testing::TestParamInfo<LossOnGpuTest::ParamType>& info) {
+  const auto [which, temperature, dtype] = info.param;
+  return std::string(which.name) + "_T" + std::to_string(static_cast<int>(temperature * 10)) + "_" +
+         c10::toString(dtype);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, LossOnGpuTest,
+    testing::Combine(testing::ValuesIn(loss_cases()), testing::Values(0.5, 1.0, 1.7, 4.0),
+                     testing::Values(at::kFloat, at::kDouble, at::kBFloat16, at::kHalf)),
+    name_of);
+
+class LossEdgesOnGpuTest : public GpuTest {};
+
+// Small, for tools that watch every access.
+TEST_F(LossEdgesOnGpuTest, SanitizedAllKinds) {
+  for (const LossCase& which : loss_cases())
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
+      expect_equal(which, 2.0, dtype, {3, 523, 1});
+}
+
+TEST_F(LossEdgesOnGpuTest, HardLabelsAlone) {
+  at::manual_seed(4);
+  const at::Tensor logits = at::randn({7, 911}) * 3, labels = at::randint(911, {7}, at::kLong);
+  at::Tensor right = logits.to(at::kDouble), given = logits.cuda();
+  const LossSums expected = tensor_loss_(right, {}, labels, {0.5, 2.0});
+  const LossSums sums = distillation_loss_(given, {}, labels.cuda(), {0.5, 2.0});
+  EXPECT_NEAR(sums.loss, expected.loss, 1e-5 * expected.loss);
+  EXPECT_EQ(sums.kl, 0);
+  EXPECT_LE(relative_error(given, right), 1e-5);
+}
+
+TEST_F(LossEdgesOnGpuTest, NotANumberStaysOne) {
+  for (const double bad : {std::nan(""), HUGE_VAL}) {
+    for (const bool in_teacher : {false, true}) {
+      at::Tensor logits = at::randn({2, 50}), teacher = at::randn({2, 50});
+      (in_teacher ? teacher : logits)[1][49] = bad;
+      logits = logits.cuda();
+      const LossSums sums = distillation_loss_(logits, SoftTargets::of_logits(teacher.cuda()),
+                                               at::zeros({2}, at::kLong).cuda(), {0.5, 2.0});
+      EXPECT_TRUE(std::isnan(sums.loss));
+      EXPECT_TRUE(at::isfinite(logits[0]).all().item<bool>());
+      EXPECT_TRUE(at::isnan(logits[1]).all().item<bool>());
+    }
+  }
+}
+
+TEST_F(LossEdgesOnGpuTest, MaskedIdsHaveNoGradient) {
+  at::manual_seed(5);
+  for (const int64_t begin : {int64_t{0}, int64_t{3000}}) {
+    at::Tensor logits = at::randn({3, 4000}), teacher = at::randn({3, 4000});
+    logits.narrow(1, begin, 1000).fill_(-HUGE_VAL);
+    teacher.narrow(1, begin, 1000).fill_(-HUGE_VAL);
+    for (const char* kind : {"forward-kl", "reverse-kl", "jsd", "tvd"}) {
+      LossConfig config{0.5, 2.0};
+      config.kind = kind;
+      at::Tensor given = logits.cuda(), right = logits.to(at::kDouble);
+      const at::Tensor labels = at::full({3}, 2000, at::kLong);
+      const LossSums expected =
+          tensor_loss_(right, SoftTargets::of_logits(teacher.to(at::kDouble)), labels, config);
+      const LossSums sums =
+          distillation_loss_(given, SoftTargets::of_logits(teacher.cuda()), labels.cuda(), config);
+      EXPECT_NEAR(sums.loss, expected.loss, 1e-5 * expected.loss) << kind;
+      EXPECT_EQ(given.narrow(1, begin, 1000).abs().max().item<float>(), 0) << kind;
+      EXPECT_LE(relative_error(given, right), 1e-5) << kind;
+    }
+  }
+}
+
+class HeadLossOnGpuTest : public GpuTest, public testing::WithParamInterface<at::ScalarType> {};
+
+TEST_P(HeadLossOnGpuTest, EqualsTheCpuInDouble) {
+  const at::ScalarType dtype = GetParam();
+  constexpr int64_t kTokens = 300, kWidth = 72, kVocab = 1111;
+  at::manual_seed(5);
+  const at::Tensor hidden = at::randn({kTokens, kWidth}, at::kDouble);          // (N, C)
+  const at::Tensor head = at::randn({kVocab, kWidth}, at::kDouble) * 0.2;       // (V, C)
+  const at::Tensor source = at::randn({kTokens, kWidth}, at::kDouble);          // (N, C)
+  const at::Tensor of_source = at::randn({kVocab, kWidth}, at::kDouble) * 0.2;  // (V, C)
+  at::Tensor labels = at::randint(kVocab, {kTokens}, at::kLong);                // (N)
+  labels.index_put_({at::tensor({0, 5, 6, 299})}, at::tensor(kIgnoredLabel));
+  const at::Tensor teacher = at::mm(source, of_source.t());  // (N, V)
+  for (const Payload kind : {Payload::kFull, Payload::kHidden, Payload::kTopk, Payload::kSample}) {
+    SoftTargets soft, there;
+    if (kind == Payload::kHidden) {
+      soft.kind = there.kind = kind;
+      soft.values = source;
+      soft.head = of_source;
+      there.values = source.to(dtype).cuda();
+      there.head = of_source.to(dtype).cuda();
+    } else {
+      soft = soft_targets_of(kind, teacher, 2.0);
+      there = soft.to(at::kCUDA);
+      if (kind == Payload::kFull) there = SoftTargets::of_logits(teacher.to(dtype).cuda());
+    }
+    at::Tensor right = at::zeros_like(head), right_hidden;
+    const LossSums expected =
+        head_loss(hidden, head, right, labels, soft, {0.5, 2.0}, right_hidden);
+    for (const int64_t chunk : {int64_t{0}, int64_t{100}}) {
+      at::Tensor gradient = at::zeros({kVocab, kWidth}, at::kCUDA), of_hidden;
+      const LossSums sums =
+          head_loss(hidden.to(dtype).cuda(), head.to(dtype).cuda(), gradient, labels.cuda(), there,
+                    {0.5, 2.0}, of_hidden, {.chunk_tokens = chunk});
+      const double bound = dtype == at::kFloat ? 1e-5 : 1e-2;
+      EXPECT_EQ(sums.tokens, expected.tokens);
+      EXPECT_NEAR(sums.loss, expected.loss, bound * expected.loss) << payload_name(kind);
+      EXPECT_LE(relative_error(gradient, right), bound) << payload_name(kind);
+      EXPECT_LE(relative_error(of_hidden, right_hidden), bound) << payload_name(kind);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, HeadLossOnGpuTest, testing::Values(at::kFloat, at::kBFloat16),
+                         [](const auto& parameter) { return c10::toString(parameter.param); });
+
+}  // namespace
+}  // namespace temper
