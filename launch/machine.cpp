@@ -48,6 +48,7 @@ Machine set_up_machine(const RunConfig& config, const Communicator& world) {
   const auto sharing =
       std::count(masks.begin(), masks.end(), masks[static_cast<size_t>(node.rank())]);
   const int cores = CPU_COUNT(&mine);
+  machine.cores = cores;
   machine.threads = config.threads > 0 ? static_cast<int>(config.threads)
                                        : std::max(1, cores / static_cast<int>(sharing));
   const long online = sysconf(_SC_NPROCESSORS_ONLN);

@@ -14,6 +14,7 @@ namespace temper {
 struct Machine {
   at::Device device = at::kCPU;
   int threads = 1;
+  int cores = 1;                  ///< that this rank may run on, alone or with others
   std::string note;               ///< a hint for a person, or empty
   std::vector<int> node_of_rank;  ///< of every world rank, nodes numbered by first appearance
 };

@@ -77,7 +77,7 @@ void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanR
   const auto ranks = static_cast<int64_t>(world.size());
   LossConfig loss = config_.loss;
   loss.temperature = config_.teacher.temperature;
-  ProbeJob job{world,        machine,      *inputs.corpus,  {},   teacher_shape_,
+  ProbeJob job{world,        machine,      *inputs.corpus,  {},   teacher_shape_, student_shape_,
                std::nullopt, std::nullopt, config_.teacher, loss, config_.train};
   agree(world, [&] {
     const int64_t teachers = alone                  ? 0
@@ -120,6 +120,9 @@ void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanR
   const double weights =
       job.teacher ? static_cast<double>(job.teacher->flat_weights().nbytes()) : 0;
   const ProbeResult probed = run_probe(job);
+  job.teacher.reset();
+  job.student.reset();
+  plan.cores = measure_core_split(job);
   plan.rates = probed.payloads;
   plan.cluster.update_seconds = probed.update_seconds;
   plan.cluster.node_bytes_per_s = probed.node_bytes_per_s;

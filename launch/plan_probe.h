@@ -22,7 +22,7 @@ struct ProbeJob {
   const Machine& machine;
   const Corpus& corpus;
   Placement placement;  ///< of the probe; colocated only where the world is one rank
-  TransformerConfig teacher_shape;
+  TransformerConfig teacher_shape, student_shape;
   std::optional<Transformer> teacher;  ///< on teacher ranks (and alone)
   std::optional<Transformer> student;  ///< on student ranks (and alone); it is trained
   TeacherConfig teacher_config;

@@ -134,6 +134,7 @@ std::string to_text(const PlanResult& plan) {
              plan.cluster.link_bytes_per_s > 0
                  ? (gbit_text(plan.cluster.link_bytes_per_s) + " Gbit/s of data").c_str()
                  : "without limit");
+  if (plan.cores) text += to_text(*plan.cores);
   text += format("\n%lld rank%s on %lld node%s\n\n", static_cast<long long>(plan.ranks),
                  plan.ranks == 1 ? "" : "s", static_cast<long long>(plan.nodes),
                  plan.nodes == 1 ? "" : "s");
@@ -202,6 +203,7 @@ nlohmann::ordered_json to_json(const PlanResult& plan) {
   json["cluster"]["link_bytes_per_s"] = plan.cluster.link_bytes_per_s;
   json["cluster"]["link_measured_bytes_per_s"] = plan.link_measured_bytes_per_s;
   json["cluster"]["latency_s"] = plan.cluster.latency_s;
+  if (plan.cores) json["cores"] = to_json(*plan.cores);
   json["predictions"] = nlohmann::ordered_json::array();
   for (const Prediction& each : plan.predictions) json["predictions"].push_back(to_json(each));
   json["recommended"] = nullptr;

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "launch/plan_cores.h"
 #include "launch/throughput_model.h"
 
 namespace temper {
@@ -13,6 +15,7 @@ struct PlanResult {
   std::string source;  ///< "measured: 2 ranks at once, 20 steps", "from 4e14 FLOP/s a rank"
   std::vector<PayloadRates> rates;
   ClusterRates cluster;
+  std::optional<CoreSplit> cores;
   double link_measured_bytes_per_s = 0;  ///< 0: not measured
   int64_t ranks = 0;
   int64_t nodes = 0;

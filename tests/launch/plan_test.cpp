@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "tests/launch/launcher.h"
 
@@ -109,6 +110,16 @@ TEST(PlanTest, ProbesAloneAndUnderMpirun) {
       EXPECT_EQ(result["rates"][payload]["copy_seconds_per_token"].get<double>() > 0, ranks > 0);
     }
     EXPECT_GT(result["cluster"]["update_seconds"].get<double>(), 0);
+    // One process with all cores against ranks that share them, where there are as many cores.
+    const bool shared = ranks > 1 && std::thread::hardware_concurrency() >= unsigned(ranks);
+    ASSERT_EQ(result.contains("cores"), shared);
+    if (shared) {
+      EXPECT_EQ(result["cores"]["ranks"], ranks);
+      const double one = result["cores"]["one_process_tokens_per_s"].get<double>(),
+                   all = result["cores"]["ranks_tokens_per_s"].get<double>();
+      EXPECT_GT(std::min(one, all), 0);
+      EXPECT_EQ(result["cores"]["faster"], one >= all ? "one process" : "ranks");
+    }
     EXPECT_EQ(result["cluster"]["ranks"], 3);
     EXPECT_GT(result["recommended"]["tokens_per_s"].get<double>(), 0);
     EXPECT_EQ(result["rates"]["hidden"]["bytes_per_token"], 256);  // 64 fp32
