@@ -41,6 +41,7 @@ def parse() -> argparse.Namespace:
     for each in (step, head):
         each.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
         each.add_argument("--compile", default="", choices=("", "default", "max-autotune"))
+        each.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     step.add_argument("--folder", type=Path, help="begin with what the command folders wrote there")
     step.add_argument("--ranks", type=int, default=1)
     step.add_argument("--rank", type=int, default=0)
@@ -70,7 +71,14 @@ WEIGHT_DECAY = 0.1
 LIMIT_CHUNK = 256  # rows of the head at a time
 
 
+def wait() -> None:
+    if ARGS.device == "cuda":
+        torch.cuda.synchronize()
+
+
 def peak_mib() -> float:
+    if getattr(ARGS, "device", "cpu") == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -114,7 +122,7 @@ class Distiller(nn.Module):
 
 def autocast():
     bf16 = ARGS.precision == "bf16"
-    return torch.autocast("cpu", torch.bfloat16) if bf16 else contextlib.nullcontext()
+    return torch.autocast(getattr(ARGS, "device", "cpu"), torch.bfloat16) if bf16 else contextlib.nullcontext()
 
 
 def compiled(function):
@@ -130,7 +138,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
         ids = torch.tensor(json.loads((ARGS.folder / "row.json").read_text())).expand(rows, -1)
     else:
         ids = torch.randint(ARGS.vocab, (rows, ARGS.seq + 1), generator=torch.Generator().manual_seed(1 + ARGS.rank))
-    return ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+    return ids[:, :-1].contiguous().to(ARGS.device), ids[:, 1:].contiguous().to(ARGS.device)
 
 
 def step() -> dict:
@@ -142,7 +150,7 @@ def step() -> dict:
         teacher.requires_grad_(False).eval()
         if ARGS.precision == "bf16":
             teacher.to(torch.bfloat16)
-    model = Distiller(student, teacher, autocast)
+    model = Distiller(student, teacher, autocast).to(ARGS.device)
     if ARGS.ranks > 1:
         torch.distributed.init_process_group("gloo", init_method=f"file://{ARGS.meet.resolve()}", rank=ARGS.rank, world_size=ARGS.ranks)
         model = nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view=True)
@@ -154,12 +162,14 @@ def step() -> dict:
 
     seconds, losses, norms = [], [], []
     for number in range(ARGS.skip + ARGS.steps):
+        wait()
         start = time.perf_counter()
         loss = model(tokens, labels)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(student.parameters(), CLIP)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        wait()
         seconds.append(time.perf_counter() - start)
         losses.append(loss.item())
         norms.append(norm.item())
@@ -214,6 +224,8 @@ def liger_loss():
 
 def head() -> dict:
     torch.manual_seed(0)
+    torch.set_default_device(ARGS.device)
+    on_gpu = ARGS.device == "cuda"
     dtype = torch.bfloat16 if ARGS.precision == "bf16" else torch.float32
     weight = nn.Parameter((torch.randn(ARGS.vocab, ARGS.width) * 0.02).to(dtype))  # (V, C), and so its gradient
     hidden = torch.randn(ARGS.tokens, ARGS.width).to(dtype).requires_grad_()  # (N, C)
@@ -245,13 +257,20 @@ def head() -> dict:
     seconds = []
     for number in range(ARGS.skip + ARGS.steps):
         if number == ARGS.skip:  # the gradients are there: what a pass takes beyond them is counted from here
-            Path("/proc/self/clear_refs").write_text("5")
-            before = now_mib("VmRSS")
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated() / 2**20
+            else:
+                Path("/proc/self/clear_refs").write_text("5")
+                before = now_mib("VmRSS")
         hidden.grad = weight.grad = None
+        wait()
         start = time.perf_counter()
         function().backward()
+        wait()
         seconds.append(time.perf_counter() - start)
-    return dict(seconds=statistics.median(seconds[ARGS.skip :]), extra_mib=max(0.0, now_mib("VmHWM") - before))
+    peak = peak_mib() if on_gpu else now_mib("VmHWM")
+    return dict(seconds=statistics.median(seconds[ARGS.skip :]), extra_mib=max(0.0, peak - before))
 
 
 def tokens() -> dict:
