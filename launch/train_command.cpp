@@ -14,6 +14,7 @@
 #include "launch/vocabulary.h"
 #include "model/hugging_face.h"
 #include "model/model_config.h"
+#include "student/label_loss.h"
 
 namespace temper {
 
@@ -31,6 +32,7 @@ class TrainCommand : public Command {
     data_.add_options(options);
     model_.add_options(options);
     train_.add_options(options);
+    labels_.add_options(options);
     evaluation_.add_options(options);
   }
 
@@ -38,6 +40,7 @@ class TrainCommand : public Command {
     run_.validate();
     data_.validate();
     train_.validate();
+    labels_.validate();
     evaluation_.validate();
   }
 
@@ -81,6 +84,7 @@ class TrainCommand : public Command {
     TrainingStage stage;
     stage.title = "train";
     stage.train = train_;
+    stage.loss.labels = labels_;
     stage.compute = run_.compute();
     stage.seed = static_cast<uint64_t>(run_.seed);
     stage.corpus = corpus.get();
@@ -111,6 +115,7 @@ class TrainCommand : public Command {
   DataConfig data_;
   ModelConfig model_{"model"};
   TrainConfig train_;
+  LabelLossConfig labels_;
   EvaluationConfig evaluation_;
 };
 

@@ -43,6 +43,12 @@ DivergencePart jensen_shannon(double beta, const at::Tensor& log_p, const at::Te
   return {row_sums(of_q) + row_sums(of_p), through_softmax(p, of_p)};
 }
 
+DivergencePart mixed(double beta, const at::Tensor& log_p, const at::Tensor& log_q) {
+  const DivergencePart forward = forward_kl(log_p, log_q), reverse = reverse_kl(log_p, log_q);
+  return {beta * forward.values + (1 - beta) * reverse.values,
+          beta * forward.gradient + (1 - beta) * reverse.gradient};
+}
+
 DivergencePart total_variation(const at::Tensor& log_p, const at::Tensor& log_q) {
   const at::Tensor p = log_p.exp();                       // (N, O)
   const at::Tensor difference = p - log_q.exp();          // (N, O)
@@ -62,6 +68,8 @@ const char* divergence_name(Divergence divergence) {
       return "reverse-kl";
     case Divergence::kJensenShannon:
       return "jsd";
+    case Divergence::kMixed:
+      return "mixed";
     case Divergence::kTotalVariation:
       return "tvd";
   }
@@ -69,11 +77,13 @@ const char* divergence_name(Divergence divergence) {
 }
 
 Divergence divergence_from_name(const std::string& name) {
-  for (const Divergence divergence : {Divergence::kForwardKl, Divergence::kReverseKl,
-                                      Divergence::kJensenShannon, Divergence::kTotalVariation}) {
+  for (const Divergence divergence :
+       {Divergence::kForwardKl, Divergence::kReverseKl, Divergence::kJensenShannon,
+        Divergence::kMixed, Divergence::kTotalVariation}) {
     if (name == divergence_name(divergence)) return divergence;
   }
-  TORCH_CHECK_VALUE(false, "--loss.kind is '", name, "': give forward-kl, reverse-kl, jsd or tvd");
+  TORCH_CHECK_VALUE(false, "--loss.kind is '", name,
+                    "': give forward-kl, reverse-kl, jsd, mixed or tvd");
 }
 
 double temperature_factor(Divergence divergence, double temperature) {
@@ -91,6 +101,10 @@ DivergencePart divergence_part(Divergence divergence, double beta, const at::Ten
       if (beta == 0) return forward_kl(log_p, log_q);
       if (beta == 1) return reverse_kl(log_p, log_q);
       return jensen_shannon(beta, log_p, log_q);
+    case Divergence::kMixed:
+      if (beta == 0) return reverse_kl(log_p, log_q);
+      if (beta == 1) return forward_kl(log_p, log_q);
+      return mixed(beta, log_p, log_q);
     case Divergence::kTotalVariation:
       return total_variation(log_p, log_q);
   }

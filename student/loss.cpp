@@ -24,13 +24,14 @@ void LossConfig::add_options(po::options_description& options) {
       "with teacher.payload topk, the ids beyond the K likeliest: one entry with their exact mass "
       "(biased only within the tail), or left out and the K renormalised (biased towards them)")(
       "loss.kind", po::value<std::string>(&kind)->default_value(kind)->value_name("KIND"),
-      "divergence of the soft targets: forward-kl (any payload); reverse-kl, jsd or tvd (payloads "
+      "divergence of the soft targets: forward-kl (any payload); reverse-kl, jsd, mixed or tvd "
+      "(payloads "
       "full, hidden, and topk with its tail in a bucket)")(
       "loss.beta", po::value<double>(&beta)->default_value(beta)->value_name("B"),
-      "weight of the teacher in the mixture of loss.kind jsd, 0 (forward-kl) to 1 (reverse-kl)")(
-      "loss.label-smoothing",
-      po::value<double>(&label_smoothing)->default_value(label_smoothing)->value_name("E"),
-      "share of the hard label that is spread over all ids, 0 to below 1");
+      "of loss.kind jsd: weight of the teacher in the mixture, 0 (forward-kl) to 1 (reverse-kl); "
+      "of "
+      "mixed: weight of forward-kl, the rest is reverse-kl's");
+  labels.add_options(options);
 }
 
 void LossConfig::validate() const {
@@ -38,8 +39,7 @@ void LossConfig::validate() const {
                     "': give bucket or renormalise");
   divergence_from_name(kind);
   TORCH_CHECK_VALUE(beta >= 0 && beta <= 1, "--loss.beta is ", beta, ": give a number from 0 to 1");
-  TORCH_CHECK_VALUE(label_smoothing >= 0 && label_smoothing < 1, "--loss.label-smoothing is ",
-                    label_smoothing, ": give a number from 0 to below 1 (0.1 is usual)");
+  labels.validate();
   TORCH_CHECK_VALUE(
       alpha >= 0 && alpha <= 1, "--loss.alpha is ", alpha,
       ": it weighs the soft targets against the hard labels; give a number from 0 to 1");
@@ -147,7 +147,7 @@ void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
   TORCH_INTERNAL_ASSERT(logits.dim() == 2 && labels.dim() == 1 && labels.size(0) == logits.size(0));
   const double soft = teacher.defined() ? config.alpha : 0.0;
   const int64_t entries = soft > 0 && teacher.ids.defined() ? teacher.ids.size(1) : 0;
-  const bool on_gpu = logits.is_cuda() && has_cuda_loss_rows(entries);
+  const bool on_gpu = logits.is_cuda() && config.labels.plain() && has_cuda_loss_rows(entries);
   if (!logits.is_cpu() && !on_gpu)
     return tensor_loss_rows_(logits, teacher, labels, config, weights, rows);
   TORCH_CHECK(logits.is_contiguous() && value_dtype(logits.scalar_type()),
@@ -170,8 +170,11 @@ void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
   block.beta = config.beta;
   block.temperature = config.temperature;
   block.soft_weight = soft * temperature_factor(divergence, config.temperature);
-  block.hard_weight = 1.0 - soft;
-  block.smoothing = config.label_smoothing;
+  block.hard_weight = (1.0 - soft) * config.labels.factor();
+  block.smoothing = config.labels.smoothing;
+  block.hard_temperature = config.labels.temperature;
+  block.entropy_weight = config.labels.confidence_penalty;
+  block.z_weight = config.labels.z_loss;
   SoftArrays arrays;
   if (soft > 0) arrays.describe(teacher, logits, config, block);
 

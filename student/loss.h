@@ -11,6 +11,7 @@
 
 #include "comm/payload.h"
 #include "student/divergence.h"
+#include "student/label_loss.h"
 
 namespace temper {
 
@@ -22,7 +23,7 @@ struct LossConfig {
   std::string tail = "bucket";
   std::string kind = "forward-kl";  ///< of the soft part: a Divergence
   double beta = 0.5;                ///< of kind jsd: weight of the teacher in the mixture
-  double label_smoothing = 0;       ///< ε of the hard labels, 0 to below 1
+  LabelLossConfig labels = {};      ///< the part without a teacher
 
   /// Declares `loss.*`.
   void add_options(boost::program_options::options_description& options);
@@ -68,8 +69,9 @@ struct LossSums {
 ///                       Sampling, Anshumann et al. 2025, arXiv 2503.16870), so the gradient's is
 ///                       exact; KL is estimated as −mean log p(draw) − H(q) and can be negative
 ///
-/// With label smoothing ε (Szegedy et al. 2016, arXiv 1512.00567) the hard label is (1 − ε)·onehot
-/// + ε/V in L and its gradient; `ce` of the sums stays that of the label itself.
+/// CE(label, p_1) may be smoothed and tempered, and L have terms that need neither teacher nor
+/// label: label_loss.h; alpha does not weigh these terms. `ce` of the sums stays that of the label
+/// itself at T = 1.
 ///
 /// logits (N, V) float32, float64, bfloat16 or float16 (computed in float; the fast exponential's
 /// relative error is 2e-6): overwritten with dL/dlogits. teacher: soft targets of the N tokens

@@ -44,8 +44,16 @@ struct LossRows {
   double beta = 0.5;
   double temperature = 1;
   double soft_weight = 0;  ///< of the divergence, its temperature factor included
-  double hard_weight = 1;  ///< of the cross-entropy
+  double hard_weight = 1;  ///< of the cross-entropy, its factor included
   double smoothing = 0;    ///< of the labels
+
+  // Beyond a plain cross-entropy: label_loss.h.
+  double hard_temperature = 1;  ///< τ
+  double entropy_weight = 0;    ///< c
+  double z_weight = 0;          ///< λ
+  bool has_label_terms() const {
+    return hard_temperature != 1 || entropy_weight != 0 || z_weight != 0;
+  }
 
   // Results, (n) each: sums over them in their order do not depend on the number of threads.
   double* divergences = nullptr;      ///< without weight or factor

@@ -75,6 +75,38 @@ SoftPart soft_part(const at::Tensor& log_p, const SoftTargets& teacher, const Lo
   TORCH_INTERNAL_ASSERT(false, "hidden states are no soft targets without the teacher's head");
 }
 
+// label_loss.h: values, and the gradient by the logits. log_p1 (N, V): log softmax(logits);
+// `weight` is the cross-entropy's.
+DivergencePart label_part(const at::Tensor& logits, const at::Tensor& log_p1,
+                          const at::Tensor& index, const LabelLossConfig& config, double weight) {
+  const auto sum = [](const at::Tensor& terms) {
+    return terms.sum(1, /*keepdim=*/false, at::kDouble);  // (N)
+  };
+  const double tau = config.temperature, eps = config.smoothing;
+  const at::Tensor log_p = tau == 1 ? log_p1 : at::log_softmax(logits / tau, 1);  // (N, V)
+  const double factor = weight * config.factor();
+  const double flat = eps / static_cast<double>(logits.size(1));
+  at::Tensor values =
+      log_p.gather(1, index).squeeze(1).to(at::kDouble) * (-factor * (1 - eps));  // (N)
+  if (eps > 0) values = values - sum(log_p) * (factor * flat);
+  at::Tensor gradient = log_p.exp().sub_(flat);  // (N, V)
+  gradient.scatter_add_(1, index, at::full_like(index, eps - 1, logits.options()));
+  gradient.mul_(factor / tau);
+  if (config.confidence_penalty != 0) {
+    const at::Tensor p = log_p1.exp();                              // (N, V)
+    const at::Tensor terms = at::where(p > 0, p * log_p1, 0.0);     // (N, V)
+    const at::Tensor entropy = -terms.sum(1, /*keepdim=*/true);     // (N, 1)
+    gradient.add_(terms + p * entropy, config.confidence_penalty);  // (N, V)
+    values = values + sum(terms) * config.confidence_penalty;
+  }
+  if (config.z_loss != 0) {
+    const at::Tensor log_z = at::logsumexp(logits, 1, /*keepdim=*/true);  // (N, 1)
+    gradient.add_(log_p1.exp() * log_z, 2 * config.z_loss);
+    values = values + log_z.squeeze(1).to(at::kDouble).square() * config.z_loss;
+  }
+  return {values, gradient};
+}
+
 }  // namespace
 
 void tensor_loss_rows_(at::Tensor& logits, const SoftTargets& teacher, const at::Tensor& labels,
@@ -91,7 +123,6 @@ void tensor_loss_rows_(at::Tensor& logits, const SoftTargets& teacher, const at:
   const double soft = teacher.defined() ? config.alpha : 0.0;
   const double hard = 1.0 - soft;
   const double factor = temperature_factor(divergence_from_name(config.kind), T);
-  const double flat = config.label_smoothing / static_cast<double>(logits.size(1));
   const at::Tensor of_token = weights.defined()
                                   ? weights.to(logits.device(), at::kDouble)
                                   : at::ones({logits.size(0)}, labels.options().dtype(at::kDouble));
@@ -102,24 +133,15 @@ void tensor_loss_rows_(at::Tensor& logits, const SoftTargets& teacher, const at:
     soft_values = part.values;                                  // (N)
     soft_gradient = at::mul(part.gradient, soft * factor / T);  // (N, V)
   }
-  // The hard part is computed even where it has no weight: its value is reported.
+  // Computed even where it has no weight: its value is reported.
   const at::Tensor log_p1 = at::log_softmax(logits, 1);                       // (N, V)
   const at::Tensor ce = -log_p1.gather(1, index).squeeze(1).to(at::kDouble);  // (N)
-  at::Tensor smoothed = ce * (1 - config.label_smoothing);                    // (N)
-  if (config.label_smoothing > 0) smoothed -= log_p1.sum(1, /*keepdim=*/false, at::kDouble) * flat;
-  if (hard > 0) {
-    at::exp_out(logits, log_p1);
-    logits.sub_(flat);
-    logits.scatter_add_(1, index,
-                        at::full_like(index, config.label_smoothing - 1, logits.options()));
-    if (hard != 1.0) logits.mul_(hard);
-    if (soft > 0) logits.add_(soft_gradient);
-  } else {
-    logits.copy_(soft_gradient);
-  }
+  const DivergencePart own = label_part(logits, log_p1, index, config.labels, hard);
+  logits.copy_(own.gradient);
+  if (soft > 0) logits.add_(soft_gradient);
   if (weights.defined()) logits.mul_(of_token.to(logits.dtype()).unsqueeze(1));
 
-  rows[0].copy_((soft_values * (soft * factor) + smoothed * hard) * of_token);
+  rows[0].copy_((soft_values * (soft * factor) + own.values) * of_token);
   rows[1].copy_(soft_values);
   rows[2].copy_(ce);
 }

@@ -50,6 +50,19 @@ struct JensenShannon {
   }
 };
 
+struct Mixed {
+  double beta;  // above 0 and below 1
+  template <typename V>
+  TEMPER_HOST_DEVICE Terms<V> operator()(const V& log_p, const V& log_q, const V& p,
+                                         const V& q) const {
+    const Terms<V> forward = ForwardKl()(log_p, log_q, p, q);
+    const Terms<V> reverse = ReverseKl()(log_p, log_q, p, q);
+    const V of_forward(beta), of_reverse(1 - beta);
+    return {of_forward * forward.value + of_reverse * reverse.value,
+            of_forward * forward.pg + of_reverse * reverse.pg};
+  }
+};
+
 struct TotalVariation {
   template <typename V>
   TEMPER_HOST_DEVICE Terms<V> operator()(const V&, const V&, const V& p, const V& q) const {
@@ -60,7 +73,8 @@ struct TotalVariation {
 
 inline bool is_forward(Divergence divergence, double beta) {
   return divergence == Divergence::kForwardKl ||
-         (divergence == Divergence::kJensenShannon && beta == 0);
+         (divergence == Divergence::kJensenShannon && beta == 0) ||
+         (divergence == Divergence::kMixed && beta == 1);
 }
 
 /// Calls `use` with the divergence's terms. β = 0 and 1 are the limits.
@@ -68,9 +82,11 @@ template <typename Use>
 inline auto with_terms(Divergence divergence, double beta, const Use& use) {
   if (divergence == Divergence::kJensenShannon && beta > 0 && beta < 1)
     return use(JensenShannon{beta});
+  if (divergence == Divergence::kMixed && beta > 0 && beta < 1) return use(Mixed{beta});
   if (divergence == Divergence::kTotalVariation) return use(TotalVariation{});
   const bool reverse = divergence == Divergence::kReverseKl ||
-                       (divergence == Divergence::kJensenShannon && beta == 1);
+                       (divergence == Divergence::kJensenShannon && beta == 1) ||
+                       (divergence == Divergence::kMixed && beta == 0);
   return reverse ? use(ReverseKl{}) : use(ForwardKl{});
 }
 

@@ -6,7 +6,8 @@
 //   2. exponentials and their sums at both temperatures;
 //   3. a divergence's terms, which need the sums of 2, then the gradient;
 //   4. round to the logits' type, where they came from.
-// Forward KL with the teacher's logits, what is trained with most, takes two (forward_kl_row.h).
+// Forward KL with the teacher's logits, what is trained with most, takes two (forward_kl_row.h);
+// what hard labels have beyond a plain cross-entropy takes two more (label_terms_row.h).
 //
 // Where T is whole, exp(z) is a power of exp(z/T): one exponential serves both softmaxes.
 //
@@ -21,6 +22,7 @@
 
 #include "student/kernels/divergence_terms.h"
 #include "student/kernels/forward_kl_row.h"
+#include "student/kernels/label_terms_row.h"
 #include "student/kernels/row_copy.h"
 #include "student/kernels/row_sums.h"
 #include "student/kernels/row_vectors.h"
@@ -59,7 +61,7 @@ class RowLoss {
 
  private:
   bool load(int64_t row);
-  void compute(int64_t row, const RowScales& scales);
+  void compute(int64_t row, const RowScales& scales, double weight);
   void hard_labels(const RowScales& scales);
   template <int P, typename D>
   void dense_terms(const RowScales& scales, const D& terms);
@@ -77,6 +79,7 @@ class RowLoss {
   T *s_, *t_, *u_;  // copies of the row; the gradient ends in t_
   T max_ = 0, teacher_max_ = 0;
   RowSums sums_;
+  double label_terms_ = 0;                     // of add_label_terms()
   double z_ = 0;                               // Σ exp((z − max)/T)
   std::vector<double> x_, log_p_, log_q_, g_;  // of sparse entries
   ForwardKlRow<T> forward_kl_;
@@ -266,7 +269,7 @@ bool RowLoss<T>::load(int64_t row) {
 
 // Of what load() has loaded: the gradient to memory.
 template <typename T>
-void RowLoss<T>::compute(int64_t row, const RowScales& scales) {
+void RowLoss<T>::compute(int64_t row, const RowScales& scales, double weight) {
   sums_.divergence = 0;
   if (block_.soft == SoftRows::kNone) {
     hard_labels(scales);
@@ -278,24 +281,29 @@ void RowLoss<T>::compute(int64_t row, const RowScales& scales) {
                  [&](const auto& terms) { dense_terms<kPower>(scales, terms); });
     });
   }
-  t_[block_.labels[row]] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
+  if (block_.has_label_terms()) {
+    label_terms_ = add_label_terms(block_, row, static_cast<double>(max_), weight, sums_, s_, t_);
+  } else {
+    t_[block_.labels[row]] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
+  }
   store_part(t_, n_, block_.dtype, row * n_, block_.logits);
 }
 
 template <typename T>
 void RowLoss<T>::operator()(int64_t row) {
   const double weight = block_.weights != nullptr ? block_.weights[row] : 1.0;
-  const RowScales scales = {
-      weight * block_.soft_weight / block_.temperature, weight * block_.hard_weight,
-      weight * block_.hard_weight * block_.smoothing / static_cast<double>(n_)};
+  const bool apart = block_.has_label_terms();  // then these do the hard labels
+  const double hard = apart ? 0.0 : weight * block_.hard_weight;
+  const RowScales scales = {weight * block_.soft_weight / block_.temperature, hard,
+                            hard * block_.smoothing / static_cast<double>(n_)};
   bool numbers = true;
-  if (block_.soft == SoftRows::kDense && is_forward(block_.divergence, block_.beta)) {
+  if (!apart && block_.soft == SoftRows::kDense && is_forward(block_.divergence, block_.beta)) {
     with_power(block_.temperature, [&](auto power) {
       numbers = forward_kl_.template compute<decltype(power)::value>(row, scales, sums_);
     });
   } else {
     numbers = load(row);
-    if (numbers) compute(row, scales);
+    if (numbers) compute(row, scales, weight);
   }
   if (!numbers) {
     std::fill(t_, t_ + n_, std::numeric_limits<T>::quiet_NaN());
@@ -310,8 +318,8 @@ void RowLoss<T>::operator()(int64_t row) {
       (1 - block_.smoothing) * cross_entropy + block_.smoothing * (log_z - sums_.mean_logit);
   block_.divergences[row] = sums_.divergence;
   block_.cross_entropies[row] = cross_entropy;
-  block_.losses[row] =
-      weight * (block_.soft_weight * sums_.divergence + block_.hard_weight * smoothed);
+  block_.losses[row] = weight * (block_.soft_weight * sums_.divergence +
+                                 (apart ? label_terms_ : block_.hard_weight * smoothed));
 }
 
 template <typename T>

@@ -23,7 +23,7 @@ struct LossCase {
     config.kind = kind;
     config.beta = beta;
     config.tail = tail;
-    config.label_smoothing = smoothing;
+    config.labels.smoothing = smoothing;
     return config;
   }
 };
@@ -35,10 +35,14 @@ inline const std::vector<LossCase>& loss_cases() {
       {"jsd", Payload::kFull, "jsd", 0.3, "bucket"},
       {"jsd0", Payload::kFull, "jsd", 0.0, "bucket"},
       {"jsd1", Payload::kFull, "jsd", 1.0, "bucket"},
+      {"mixed", Payload::kFull, "mixed", 0.3, "bucket"},
+      {"mixed0", Payload::kFull, "mixed", 0.0, "bucket"},
+      {"mixed1", Payload::kFull, "mixed", 1.0, "bucket"},
       {"tvd", Payload::kFull, "tvd", 0.5, "bucket"},
       {"bucket", Payload::kTopk, "forward-kl", 0.5, "bucket"},
       {"bucket_reverse", Payload::kTopk, "reverse-kl", 0.5, "bucket"},
       {"bucket_jsd", Payload::kTopk, "jsd", 0.7, "bucket"},
+      {"bucket_mixed", Payload::kTopk, "mixed", 0.6, "bucket"},
       {"bucket_tvd", Payload::kTopk, "tvd", 0.5, "bucket"},
       {"renormalise", Payload::kTopk, "forward-kl", 0.5, "renormalise"},
       {"draws", Payload::kSample, "forward-kl", 0.5, "bucket"}};
