@@ -125,6 +125,7 @@ void DistillJob::prepare_teacher() {
   TrainingStage first = stage("teacher ", kTeacherSeed + static_cast<uint64_t>(config.run.seed));
   first.train.steps = options.train_steps;
   first.train.lr = options.train_lr;
+  first.loss = {};  // what is asked of the student is not asked of the teacher
   first.metrics_path = dir + "/teacher-metrics.jsonl";
   run_training(*teacher_, first, *everyone);
   judge_teacher(world);
@@ -226,6 +227,7 @@ void DistillJob::distil(int64_t repetition) {
   if (!placement.colocated())
     own.teacher_reports = [this] { return receive_reports(world, placement); };
   own.source = soft_targets.get();
+  if (config.loss.hidden.weight > 0) own.match_width = payload().width;
   own.lookahead = config.teacher.lookahead;
   const TrainingSummary trained = run_training(student, own, *students_);
   if (recording != nullptr) recording->finish();

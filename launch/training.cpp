@@ -18,6 +18,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   const std::string known = collectives.note();
   TrainingStep step(model, *stage.corpus, stage.train, stage.loss, stage.compute, stage.seed,
                     collectives, stage.source);
+  if (stage.match_width > 0) step.match_hidden(stage.match_width);
   if (logs && collectives.note() != known) say("note    " + collectives.note());
   if (logs && !stage.gradient_path.empty()) {
     step.on_gradient = [&](int64_t number, const at::Tensor& gradient) {
@@ -64,6 +65,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
       line["loss"] = result.loss;
       line["kl"] = result.kl;
       line["ce"] = result.ce;
+      if (stage.match_width > 0) line["hidden"] = result.hidden;
       line["grad_norm"] = result.grad_norm;
       line["lr"] = result.lr;
       line["tokens"] = result.tokens;

@@ -28,6 +28,7 @@ struct TrainingStage {
   std::vector<TokenizerFile> tokenizer;  ///< go into each checkpoint
   std::string gradient_path;  ///< the first step's gradient goes there as safetensors (for checks);
                               ///< empty: no
+  int64_t match_width = 0;    ///< of the teacher's hidden states where they are matched, else 0
   int64_t lookahead = 0;      ///< of the stream of soft targets, for the log
   std::function<TeacherReport()>
       teacher_reports;  ///< called on rank 0 once a step; empty: colocated or hard labels

@@ -31,6 +31,7 @@ void LossConfig::add_options(po::options_description& options) {
       "of loss.kind jsd: weight of the teacher in the mixture, 0 (forward-kl) to 1 (reverse-kl); "
       "of "
       "mixed: weight of forward-kl, the rest is reverse-kl's");
+  hidden.add_options(options);
   labels.add_options(options);
 }
 
@@ -39,6 +40,7 @@ void LossConfig::validate() const {
                     "': give bucket or renormalise");
   divergence_from_name(kind);
   TORCH_CHECK_VALUE(beta >= 0 && beta <= 1, "--loss.beta is ", beta, ": give a number from 0 to 1");
+  hidden.validate();
   labels.validate();
   TORCH_CHECK_VALUE(
       alpha >= 0 && alpha <= 1, "--loss.alpha is ", alpha,
@@ -49,6 +51,9 @@ void LossConfig::validate() const {
 }
 
 void LossConfig::check_payload(Payload payload) const {
+  TORCH_CHECK_VALUE(hidden.weight == 0 || payload == Payload::kHidden, "--loss.hidden-weight is ",
+                    hidden.weight, " with --teacher.payload ", payload_name(payload),
+                    ": the teacher's hidden states come with --teacher.payload hidden alone");
   if (divergence_from_name(kind) == Divergence::kForwardKl) return;
   TORCH_CHECK_VALUE(
       payload != Payload::kSample, "--loss.kind ", kind,
@@ -65,6 +70,7 @@ LossSums& LossSums::operator+=(const LossSums& other) {
   loss += other.loss;
   kl += other.kl;
   ce += other.ce;
+  hidden += other.hidden;
   tokens += other.tokens;
   return *this;
 }
@@ -138,7 +144,7 @@ LossSums sums_of(const at::Tensor& rows) {
   const auto sum = [&](int64_t which) {
     return std::accumulate(row + which * tokens, row + (which + 1) * tokens, 0.0);
   };
-  return {sum(0), sum(1), sum(2), tokens};
+  return {.loss = sum(0), .kl = sum(1), .ce = sum(2), .tokens = tokens};
 }
 
 void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,

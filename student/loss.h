@@ -11,6 +11,7 @@
 
 #include "comm/payload.h"
 #include "student/divergence.h"
+#include "student/hidden_match.h"
 #include "student/label_loss.h"
 
 namespace temper {
@@ -23,6 +24,7 @@ struct LossConfig {
   std::string tail = "bucket";
   std::string kind = "forward-kl";  ///< of the soft part: a Divergence
   double beta = 0.5;                ///< of kind jsd: weight of the teacher in the mixture
+  HiddenMatchConfig hidden = {};    ///< beside it, for the payload hidden
   LabelLossConfig labels = {};      ///< the part without a teacher
 
   /// Declares `loss.*`.
@@ -38,8 +40,9 @@ struct LossConfig {
 /// T²).
 struct LossSums {
   double loss = 0;
-  double kl = 0;  ///< Σ of the divergence of q and p_T, without T²; by default KL(q ‖ p_T)
-  double ce = 0;  ///< Σ −log p_1(label)
+  double kl = 0;      ///< Σ of the divergence of q and p_T, without T²; by default KL(q ‖ p_T)
+  double ce = 0;      ///< Σ −log p_1(label)
+  double hidden = 0;  ///< Σ of the matching of hidden states (hidden_match.h), without its weight
   int64_t tokens = 0;
 
   LossSums& operator+=(const LossSums& other);

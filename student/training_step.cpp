@@ -65,6 +65,11 @@ TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const Train
   collectives_.broadcast(model_.flat_weights(), 0);
 }
 
+void TrainingStep::match_hidden(int64_t teacher_width) {
+  match_.emplace(loss_.hidden, config_, model_.config().width, teacher_width, seed_,
+                 model_.flat_weights());
+}
+
 // On the student's device; the head, which never changes, goes there once.
 SoftTargets TrainingStep::soft_targets(const MicroBatchId& id, const at::Tensor& tokens) {
   const at::Device device = model_.flat_weights().device();
@@ -124,6 +129,11 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     options.between = hooks.between;
     sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), labels,
                       teacher, loss_, hidden_gradient, options);
+    if (match_) {
+      const double value = match_->loss(hidden.detach(), teacher.values, labels, hidden_gradient);
+      sums.hidden += value;
+      sums.loss += loss_.hidden.weight * value;
+    }
     hidden.backward(hidden_gradient);
   }
   return sums;
@@ -182,8 +192,8 @@ StepResult TrainingStep::run(int64_t step) {
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
   const LookaheadFill fill = source_ != nullptr ? source_->take_fill() : LookaheadFill{};
   std::vector<double> values = {
-      sums.loss, sums.kl,      sums.ce,     static_cast<double>(sums.tokens),
-      bytes,     fill.granted, fill.arrived};
+      sums.loss, sums.kl,      sums.ce,      static_cast<double>(sums.tokens),
+      bytes,     fill.granted, fill.arrived, sums.hidden};
   const std::vector<double> squares = squared_norms();
   const size_t own_values = values.size();
   if (sharded()) values.insert(values.end(), squares.begin(), squares.end());
@@ -202,6 +212,7 @@ StepResult TrainingStep::run(int64_t step) {
   result.loss = total[0] * per_token;
   result.kl = total[1] * per_token;
   result.ce = total[2] * per_token;
+  result.hidden = total[7] * per_token;
   result.bytes = static_cast<int64_t>(total[4]);
   result.fill = {.granted = total[5], .arrived = total[6]};
   result.lr = config_.learning_rate(step);
@@ -218,6 +229,7 @@ StepResult TrainingStep::run(int64_t step) {
   double scale = per_token;
   if (config_.clip > 0 && result.grad_norm > config_.clip) scale *= config_.clip / result.grad_norm;
   optimizer_->step(result.lr, scale);
+  if (match_) match_->update(result.lr, scale, collectives_);
   gather_weights();
 
   if (source_ != nullptr) result.wait_seconds = source_->take_wait_seconds();

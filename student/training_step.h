@@ -9,6 +9,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "data/corpus.h"
 #include "model/transformer.h"
 #include "student/head_loss.h"
+#include "student/hidden_match.h"
 #include "student/loss.h"
 #include "student/optimizer.h"
 #include "student/train_config.h"
@@ -38,6 +40,7 @@ struct StepResult {
   double loss = 0;
   double kl = 0;  ///< KL(q ‖ p_T) without T²
   double ce = 0;
+  double hidden = 0;     ///< of the matching of hidden states, without its weight
   double grad_norm = 0;  ///< before clipping
   double lr = 0;
   int64_t tokens = 0;         ///< valid tokens of the global batch
@@ -57,6 +60,10 @@ class TrainingStep {
   TrainingStep(Transformer& model, const Corpus& corpus, const TrainConfig& config,
                const LossConfig& loss, at::ScalarType compute, uint64_t seed,
                Collectives& collectives, SoftTargetSource* source);
+
+  /// Also matches hidden states, as loss.hidden says, with a teacher of this width; `source` gives
+  /// these. Before the first step.
+  void match_hidden(int64_t teacher_width);
 
   /// Runs step `step` (0-based). Collective. Throws NumericError if loss or gradient are not
   /// finite.
@@ -105,6 +112,7 @@ class TrainingStep {
   };
   std::deque<Gathering> gathering_;
   HeadLossWorkspace head_workspace_;
+  std::optional<HiddenMatch> match_;
   at::Tensor teacher_head_;  // (V, C) on the student's GPU, where it came to the CPU
 };
 
