@@ -3,6 +3,7 @@
 //   message (teacher to student):  SoftTargetHeader (64 bytes) | the payload of rows·S tokens, laid
 //                                  out as payload.h says
 //   credit  (student to teacher):  unit | bytes of the buffer that waits for it
+//   ids     (student to teacher):  rows·S int64, of a micro-batch that the student wrote itself
 //
 // A buffer is one message of max_rows rows; a smaller micro-batch uses, and sends, only its
 // beginning. Buffers are aligned to 64 bytes, so what follows the header is aligned too, and is
@@ -21,6 +22,7 @@ namespace temper {
 
 constexpr int kSoftTargetTag = 701;
 constexpr int kCreditTag = 702;
+constexpr int kOwnTokensTag = 704;  // 703: link.cpp of nccl
 constexpr int64_t kHeaderBytes = sizeof(SoftTargetHeader);
 
 /// A student's word that a buffer is free.

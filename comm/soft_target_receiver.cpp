@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "comm/mpi/backoff.h"
+#include "comm/own_tokens.h"
 #include "comm/payload_views.h"
 #include "comm/soft_target_channel.h"
 #include "comm/value_coding.h"
@@ -35,6 +36,7 @@ struct SoftTargetReceiver::Impl {
   double wait_seconds = 0;
   int64_t bytes = 0;
   LookaheadFill fill;
+  OwnTokensOutbox own_tokens;
   PayloadViews views;
   PayloadView view;  // of the last targets()
 
@@ -42,7 +44,8 @@ struct SoftTargetReceiver::Impl {
       : placement(transports.placement()),
         config(transports.config()),
         units(unit_count),
-        head(std::move(teacher_head)) {
+        head(std::move(teacher_head)),
+        own_tokens(transports.world()) {
     const int rank = transports.world().rank();
     TORCH_CHECK(!placement.colocated() && !placement.is_teacher(rank),
                 "SoftTargetReceiver is for a student rank with teacher ranks");
@@ -88,15 +91,17 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
   fill.arrived += static_cast<double>(arrived());
   grant_through(unit + config.lookahead);
   StudentLink& link = link_of(unit);
+  const int teacher = placement.teacher_of(student, unit);
+  if (id.own_tokens) own_tokens.send(tokens, teacher);
   const Backoff backoff;
   while (link.arrived() == 0) {
     arrived();  // the other links' messages go on, too
+    own_tokens.progress();
     backoff.pause();
   }
   wait_seconds += backoff.seconds();
 
   const Arrival arrival = link.take();
-  const int teacher = placement.teacher_of(student, unit);
   check_header(expected, arrival.header, teacher);
   TORCH_CHECK(arrival.bytes == message_bytes(config, id.rows), "soft targets from teacher rank ",
               teacher, " for step ", id.step, ", first_row ", id.first_row, ": ", arrival.bytes,

@@ -16,6 +16,7 @@ struct MicroBatchId {
   int64_t step = 0;
   int64_t first_row = 0;  ///< within the global batch
   int64_t rows = 0;
+  bool own_tokens = false;  ///< the student wrote the input itself: its ids travel to the teacher
 };
 
 /// In front of every message, 64 bytes. The student refuses a message whose header is not the one

@@ -20,7 +20,7 @@ void DistillConfig::add_options(po::options_description& options) {
       "compare.seeds)");
   student.add_options(options);
   loss.add_options(options);
-  train.add_options(options);
+  train.add_options(options, /*with_teacher=*/true);
   evaluation.add_options(options);
   add("compare.hard-labels",
       po::value<bool>(&hard_labels)->default_value(hard_labels)->value_name("true|false"),
@@ -61,6 +61,11 @@ void DistillConfig::validate() const {
       ": how many micro-batches share a forward pass then depends on timing, and with "
       "it the last bits, so that a damaged shard could not be made again as it was; "
       "give --teacher.batch 0");
+  const char* rewrites =
+      train.free_running.on_policy > 0 ? "--train.on-policy" : "--train.scheduled-sampling";
+  TORCH_CHECK_VALUE(!train.free_running.any() || (!replays() && tee.empty()), rewrites, " with ",
+                    replays() ? "--teacher.store " + store : "--teacher.tee " + tee,
+                    ": recorded soft targets are those of the corpus's own rows; leave one out");
   TORCH_CHECK_VALUE(gradient_path.empty() || !train.shard_optimizer, "--debug.dump-gradient ",
                     gradient_path,
                     " with --train.shard-optimizer true: no rank has the whole gradient; give "

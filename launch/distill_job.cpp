@@ -125,6 +125,7 @@ void DistillJob::prepare_teacher() {
   TrainingStage first = stage("teacher ", kTeacherSeed + static_cast<uint64_t>(config.run.seed));
   first.train.steps = options.train_steps;
   first.train.lr = options.train_lr;
+  first.train.free_running = {};
   first.loss = {};  // what is asked of the student is not asked of the teacher
   first.metrics_path = dir + "/teacher-metrics.jsonl";
   run_training(*teacher_, first, *everyone);
@@ -206,7 +207,12 @@ void DistillJob::distil(int64_t repetition) {
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
   const WorkPlan work = plan(seed);
   if (is_teacher_) {
-    serve_soft_targets(inference(seed), corpus_, work, *transports_, config.teacher.batch);
+    const FreeRunningConfig& free = config.train.free_running;
+    std::function<bool(int64_t)> own_tokens;
+    if (free.any())
+      own_tokens = [&](int64_t step) { return free.rewrites(step, work.steps, seed); };
+    serve_soft_targets(inference(seed), corpus_, work, *transports_, config.teacher.batch,
+                       own_tokens);
     return;
   }
   Transformer student = new_student(seed);
@@ -246,6 +252,7 @@ void DistillJob::train_on_hard_labels(int64_t repetition) {
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
   Transformer student = new_student(seed);
   TrainingStage own = stage("hard    ", seed);
+  own.train.free_running = {};
   if (repetition == 0) own.metrics_path = dir + "/hard-labels-metrics.jsonl";
   run_training(student, own, *students_);
   const ModelResult result = judge_model(student, "student, hard labels", seed, role_);

@@ -31,7 +31,7 @@ class TrainCommand : public Command {
     run_.add_options(options, /*folder=*/true);
     data_.add_options(options);
     model_.add_options(options);
-    train_.add_options(options);
+    train_.add_options(options, /*with_teacher=*/false);
     labels_.add_options(options);
     evaluation_.add_options(options);
   }

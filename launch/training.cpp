@@ -66,6 +66,8 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
       line["kl"] = result.kl;
       line["ce"] = result.ce;
       if (stage.match_width > 0) line["hidden"] = result.hidden;
+      if (stage.train.free_running.on_policy > 0)
+        line["on_policy"] = stage.train.free_running.writes(number, stage.seed);
       line["grad_norm"] = result.grad_norm;
       line["lr"] = result.lr;
       line["tokens"] = result.tokens;

@@ -10,7 +10,7 @@ namespace temper {
 
 namespace po = boost::program_options;
 
-void TrainConfig::add_options(po::options_description& options) {
+void TrainConfig::add_options(po::options_description& options, bool with_teacher) {
   const auto count = [](int64_t* member) {
     return po::value<int64_t>(member)->default_value(*member)->value_name("N");
   };
@@ -51,6 +51,7 @@ void TrainConfig::add_options(po::options_description& options) {
       "steps between two lines on the screen; metrics.jsonl has every step");
   add("train.checkpoint-every", count(&checkpoint_every),
       "steps between two checkpoints of the weights, each a Hugging Face folder (0: none)");
+  free_running.add_options(options, with_teacher);
 }
 
 void TrainConfig::validate() const {
@@ -78,6 +79,7 @@ void TrainConfig::validate() const {
   in_range("train.beta2", beta2, 0, 0.999999, "from 0 to below 1");
   in_range("train.eps", eps, 1e-30, 1, "above 0");
   in_range("train.clip", clip, 0, 1e30, "of at least 0 (0: no clipping)");
+  free_running.validate(seq);
   TORCH_CHECK_VALUE(optimizer == "adamw" || optimizer == "sgd", "--train.optimizer is '", optimizer,
                     "': give adamw or sgd");
 }

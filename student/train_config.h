@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "student/free_running.h"
+
 namespace temper {
 
 struct TrainConfig {
@@ -26,9 +28,10 @@ struct TrainConfig {
   double clip = 1.0;
   int64_t log_every = 10;
   int64_t checkpoint_every = 0;
+  FreeRunningConfig free_running = {};
 
-  /// Declares `train.*`.
-  void add_options(boost::program_options::options_description& options);
+  /// Declares `train.*`; `with_teacher`: also those that need one.
+  void add_options(boost::program_options::options_description& options, bool with_teacher);
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
 

@@ -70,6 +70,18 @@ void TrainingStep::match_hidden(int64_t teacher_width) {
                  model_.flat_weights());
 }
 
+// The corpus's rows, or what the student makes of them.
+Batch TrainingStep::read(int64_t step, const RowRange& rows) {
+  const Batch given = corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin,
+                                   rows.size(), config_.seq);
+  const FreeRunningConfig& free = config_.free_running;
+  if (!free.rewrites(step, config_.steps, seed_)) return given;
+  need_weights(model_.flat_weights().numel());
+  const DrawPlace place = {.seed = seed_, .step = step, .first_row = rows.begin};
+  if (free.writes(step, seed_)) return write_rows(model_, compute_, free, given, place);
+  return mix_rows(model_, compute_, free.mixes(step, config_.steps), given, place);
+}
+
 // On the student's device; the head, which never changes, goes there once.
 SoftTargets TrainingStep::soft_targets(const MicroBatchId& id, const at::Tensor& tokens) {
   const at::Device device = model_.flat_weights().device();
@@ -102,6 +114,8 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     cast.through(end);
   };
 
+  LossConfig loss = loss_;
+  if (config_.free_running.writes(step, seed_)) loss.alpha = 1;  // nobody has labelled these rows
   LossSums sums;
   const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());
   const int64_t micro =
@@ -109,8 +123,7 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
   for (const RowRange& rows : micro_batches(mine, micro)) {
     if (rows.end == mine.end && collectives_.size() > 1)
       hooks.final_from = [this](int64_t begin) { reducer_->ready_from(begin); };
-    const Batch batch = corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin,
-                                     rows.size(), config_.seq);
+    const Batch batch = read(step, rows);
     const at::Tensor tokens = batch.tokens.to(device);              // (B, S)
     const at::Tensor labels = batch.labels.to(device).reshape(-1);  // (N)
     at::Tensor hidden;
@@ -122,13 +135,17 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     SoftTargets teacher;
     if (source_ != nullptr)
       teacher =
-          soft_targets({.step = step, .first_row = rows.begin, .rows = rows.size()}, batch.tokens);
+          soft_targets({.step = step,
+                        .first_row = rows.begin,
+                        .rows = rows.size(),
+                        .own_tokens = config_.free_running.rewrites(step, config_.steps, seed_)},
+                       batch.tokens);
     at::Tensor hidden_gradient;  // (N, C)
     HeadLossOptions options;
     options.workspace = &head_workspace_;
     options.between = hooks.between;
     sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), labels,
-                      teacher, loss_, hidden_gradient, options);
+                      teacher, loss, hidden_gradient, options);
     if (match_) {
       const double value = match_->loss(hidden.detach(), teacher.values, labels, hidden_gradient);
       sums.hidden += value;

@@ -83,6 +83,7 @@ class TrainingStep {
  private:
   /// A step without its update: losses of this rank's rows, gradients that are under way.
   LossSums forward_and_backward(int64_t step);
+  Batch read(int64_t step, const RowRange& rows);
   SoftTargets soft_targets(const MicroBatchId& id, const at::Tensor& tokens);
   std::vector<double> squared_norms() const;
   void gather_weights();

@@ -6,6 +6,7 @@
 #include <deque>
 #include <utility>
 
+#include "comm/own_tokens.h"
 #include "comm/teacher_report.h"
 
 namespace temper {
@@ -108,8 +109,8 @@ std::vector<RowRange> WorkPlan::units(int student, int students) const {
 }
 
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
-                        const WorkPlan& plan, const SoftTargetTransports& transports,
-                        int64_t batch) {
+                        const WorkPlan& plan, const SoftTargetTransports& transports, int64_t batch,
+                        const std::function<bool(int64_t step)>& own_tokens) {
   const at::NoGradGuard no_grad;
   const Communicator& world = transports.world();
   const Placement& placement = transports.placement();
@@ -119,7 +120,13 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
   // Note [Progress] in student/training_step.cpp.
   std::function<void()> progress;
   if (inference.on_cpu()) progress = [&sender] { sender.progress(); };
-  const auto read = [&](const MicroBatchId& id) {
+  const auto comes = [&](const Work& work) { return own_tokens && own_tokens(work.id.step); };
+  const auto read = [&](const Work& work) {
+    const MicroBatchId& id = work.id;
+    if (comes(work)) {
+      return receive_own_tokens(world, placement.students[static_cast<size_t>(work.student)],
+                                id.rows, plan.seq, [&sender] { sender.progress(); });
+    }
     return corpus
         .read(Part::kTrain, plan.seed, id.step * plan.batch + id.first_row, id.rows, plan.seq)
         .tokens;  // (B, S)
@@ -128,16 +135,17 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
   while (const Work* first = queue.next()) {
     reporter.report_before(first->id.step, sender);
     std::vector<Held> pass;
-    at::Tensor tokens = read(first->id);  // (B, S)
+    at::Tensor tokens = read(*first);  // (B, S)
     int64_t rows = first->id.rows;
     pass.push_back({*first, tokens, sender.acquire(first->student, rows)});
     queue.take();
     while (const Work* more = queue.next()) {
-      if (rows + more->id.rows > batch) break;
+      // Who waits for ids must hold nothing back: Note [Own tokens].
+      if (rows + more->id.rows > batch || comes(*more)) break;
       const auto out = sender.try_acquire(more->student, more->id.rows);
       if (!out) break;
       rows += more->id.rows;
-      pass.push_back({*more, read(more->id), *out});
+      pass.push_back({*more, read(*more), *out});
       queue.take();
     }
     if (pass.size() > 1) {

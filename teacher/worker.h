@@ -26,8 +26,10 @@ struct WorkPlan {
 /// left. A forward pass takes the teacher's next micro-batches, as far as their credits have come,
 /// up to `batch` sequences (0, or fewer than one micro-batch has: one micro-batch). After each step
 /// it reports its waiting time to the first student.
+/// Where `own_tokens(step)` says so (empty: never) students have written the input of the step
+/// themselves, and it comes from them; such a micro-batch begins a forward pass of its own.
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
-                        const WorkPlan& plan, const SoftTargetTransports& transports,
-                        int64_t batch);
+                        const WorkPlan& plan, const SoftTargetTransports& transports, int64_t batch,
+                        const std::function<bool(int64_t step)>& own_tokens = {});
 
 }  // namespace temper
