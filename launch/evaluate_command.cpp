@@ -13,6 +13,7 @@
 #include "model/hugging_face.h"
 #include "model/model_config.h"
 #include "model/safetensors.h"
+#include "student/writing.h"
 
 namespace temper {
 
@@ -112,6 +113,11 @@ class EvaluateCommand : public HeldOutCommand {
         "also compare with the teacher in this Hugging Face folder: mean KL(teacher, model) at T = "
         "1, and how "
         "often both find the same token most likely");
+    add("evaluate.writes", po::value<int64_t>(&writes_)->default_value(writes_)->value_name("N"),
+        "also let the model go on from the first quarter of N rows, at evaluate.temperature, and "
+        "say "
+        "how likely what it wrote is, to itself and to evaluate.teacher, and how much of it "
+        "repeats");
     add("dump-logits", po::value<std::string>(&dump_)->default_value(dump_)->value_name("FILE"),
         "also write the first batch to this safetensors file: tokens (B, S) int64, logits (B, S, "
         "V) fp32, not tempered");
@@ -121,6 +127,8 @@ class EvaluateCommand : public HeldOutCommand {
     HeldOutCommand::validate();
     TORCH_CHECK_VALUE(part_ == "test" || part_ == "fit", "--evaluate.part is '", part_,
                       "': give test or fit");
+    TORCH_CHECK_VALUE(writes_ >= 0, "--evaluate.writes is ", writes_,
+                      ": give a number of rows, or 0");
     TORCH_CHECK_VALUE(std::isfinite(temperature_) && temperature_ > 0, "--evaluate.temperature is ",
                       temperature_, ": a temperature must be a finite number above 0");
   }
@@ -136,13 +144,34 @@ class EvaluateCommand : public HeldOutCommand {
     const Metrics metrics = evaluate(model, data, run_.compute(), world, {temperature_}).front();
     const std::optional<double> floor = floor_nll(data, world);
     std::optional<Agreement> agreement;
-    if (!teacher_.empty()) agreement = compare(model, data, world);
+    std::optional<Transformer> teacher;
+    if (!teacher_.empty()) {
+      teacher = open_teacher(model, data, world);
+      agreement = compare_with_teacher(model, *teacher, data, run_.compute(), world);
+    }
+    std::optional<WritingQuality> writing;
+    if (writes_ > 0) {
+      FreeRunningConfig config;
+      config.temperature = temperature_;
+      writing = judge_writing(model, teacher ? &*teacher : nullptr, data, config, writes_,
+                              static_cast<uint64_t>(run_.seed), run_.compute(), world);
+    }
     if (world.rank() != 0) return;
     if (invocation.json) {
       nlohmann::ordered_json json = to_json(metrics);
       if (agreement) {
         json["kl_to_teacher"] = agreement->kl;
         json["agreement"] = agreement->arg_max;
+      }
+      if (writing) {
+        nlohmann::ordered_json& of = json["writing"];
+        of["rows"] = writing->rows;
+        of["tokens"] = writing->tokens;
+        of["nll"] = writing->nll;
+        of["corpus_nll"] = writing->corpus_nll;
+        if (writing->teacher_nll) of["teacher_nll"] = *writing->teacher_nll;
+        if (writing->teacher_corpus_nll) of["teacher_corpus_nll"] = *writing->teacher_corpus_nll;
+        of["repeated_4grams"] = writing->repeated;
       }
       json["part"] = part_;
       if (floor) json["entropy_floor"] = *floor;
@@ -157,11 +186,23 @@ class EvaluateCommand : public HeldOutCommand {
       std::printf("\nKL to the teacher %.4f nats per token; same most likely id %.2f%%\n",
                   agreement->kl, 100 * agreement->arg_max);
     }
+    if (writing) {
+      std::printf(
+          "\nWritten freely at T = %g: %lld rows, %lld tokens; repeated 4-grams %.1f%%\n"
+          "  NLL by the model    %.4f (of the corpus's text at these places %.4f)\n",
+          temperature_, static_cast<long long>(writing->rows),
+          static_cast<long long>(writing->tokens), 100 * writing->repeated, writing->nll,
+          writing->corpus_nll);
+      if (writing->teacher_nll) {
+        std::printf("  NLL by the teacher  %.4f (of the corpus's text at these places %.4f)\n",
+                    *writing->teacher_nll, *writing->teacher_corpus_nll);
+      }
+    }
   }
 
  private:
-  Agreement compare(const Transformer& model, const HeldOut& data,
-                    const Communicator& world) const {
+  Transformer open_teacher(const Transformer& model, const HeldOut& data,
+                           const Communicator& world) const {
     std::optional<Transformer> teacher;
     agree(world, [&] {
       check_fit(read_model_config(teacher_), "evaluate.teacher", teacher_, *data.corpus, seq_);
@@ -170,7 +211,7 @@ class EvaluateCommand : public HeldOutCommand {
       load.dtype = std::nullopt;
       teacher.emplace(load_model(teacher_, load));
     });
-    return compare_with_teacher(model, *teacher, data, run_.compute(), world);
+    return std::move(*teacher);
   }
 
   void dump_logits(const Transformer& model, const HeldOut& data) const {
@@ -189,6 +230,7 @@ class EvaluateCommand : public HeldOutCommand {
   std::string teacher_;
   double temperature_ = 1.0;
   std::string dump_;
+  int64_t writes_ = 0;
 };
 
 class CalibrateCommand : public HeldOutCommand {

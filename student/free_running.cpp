@@ -25,9 +25,6 @@ double uniform(std::initializer_list<uint64_t> key) {
   return static_cast<double>(hash_key(key) >> 11) * 0x1p-53;
 }
 
-// Rows of the head's product at a time.
-constexpr int64_t kChunk = 256;
-
 }  // namespace
 
 void FreeRunningConfig::add_options(po::options_description& options, bool with_teacher) {
@@ -122,10 +119,11 @@ Batch mix_rows(const Transformer& model, at::ScalarType compute, double probabil
   const at::Tensor head = model.head(compute).detach();  // (V, C)
   const auto step = static_cast<uint64_t>(place.step);
   const uint64_t predicts = hash_key({kPredictPurpose, place.seed, step});
+  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / head.size(0));
   std::vector<int64_t> draws;  // the model's own token for the place behind each
   draws.reserve(static_cast<size_t>(rows * seq));
-  for (int64_t begin = 0; begin < rows * seq; begin += kChunk) {
-    const int64_t n = std::min(kChunk, rows * seq - begin);
+  for (int64_t begin = 0; begin < rows * seq; begin += chunk) {
+    const int64_t n = std::min(chunk, rows * seq - begin);
     const at::Tensor logits =
         at::mm(hidden.narrow(0, begin, n), head.t()).to(at::kFloat);  // (n, V)
     std::vector<DrawKey> keys;

@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <vector>
+
+#include "student/writing.h"
 
 namespace temper {
 namespace {
@@ -130,6 +133,14 @@ TEST(FreeRunningTest, TheShareOfStepsIsThatOfTheOption) {
   EXPECT_EQ(config.mixes(0, 101), 0);
   EXPECT_DOUBLE_EQ(config.mixes(50, 101), 0.25);
   EXPECT_DOUBLE_EQ(config.mixes(100, 101), 0.5);
+}
+
+TEST(FreeRunningTest, RepeatedNgramsAreCounted) {
+  const std::vector<int64_t> ids = {1, 2, 3, 1, 2, 3, 1, 2};
+  const Repeats of_three = repeated_ngrams(ids.data(), 8, 3);  // 123 231 312 123 231 312
+  EXPECT_EQ(of_three.all, 6);
+  EXPECT_EQ(of_three.repeated, 3);
+  EXPECT_EQ(repeated_ngrams(ids.data(), 2, 3).all, 0);
 }
 
 TEST(FreeRunningTest, BadValuesAreNamed) {

@@ -1,0 +1,135 @@
+// Runs whose rows the student writes itself, or mixes: the same on every layout of ranks, and
+// nothing changes where it is not asked for.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tests/launch/launcher.h"
+
+namespace temper {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+class FreeRunningRunTest : public testing::Test {
+ protected:
+  Outcome distil(const std::string& name, int ranks, int teachers, const Arguments& more) const {
+    Arguments arguments = {"distill",
+                           "--run.dir",
+                           scratch_ / name,
+                           "--launch.teachers",
+                           std::to_string(teachers),
+                           "--teacher.layers",
+                           "1",
+                           "--teacher.width",
+                           "48",
+                           "--teacher.heads",
+                           "4",
+                           "--student.layers",
+                           "1",
+                           "--student.width",
+                           "32",
+                           "--student.heads",
+                           "4",
+                           "--train.steps",
+                           "20",
+                           "--train.batch",
+                           "12",
+                           "--train.micro-batch",
+                           "3",
+                           "--train.seq",
+                           "32",
+                           "--evaluate.max-tokens",
+                           "256",
+                           "--run.threads",
+                           "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return launch(arguments, ranks);
+  }
+  std::vector<double> losses(const std::string& name) const {
+    return metric(scratch_ / name + "/metrics.jsonl", "loss");
+  }
+
+  ScratchDir scratch_;
+};
+
+TEST_F(FreeRunningRunTest, EveryLayoutWritesTheSameRows) {
+  const std::vector<Arguments> ways = {
+      {"--train.on-policy", "0.5"},
+      {"--train.on-policy", "1", "--teacher.payload", "hidden", "--loss.kind", "reverse-kl"},
+      {"--train.scheduled-sampling", "0.5", "--teacher.transport", "messages"},
+      {"--train.on-policy", "0.3", "--train.scheduled-sampling", "0.5", "--teacher.batch", "6"}};
+  for (size_t way = 0; way < ways.size(); ++way) {
+    const std::string alone = "alone" + std::to_string(way);
+    ASSERT_EQ(distil(alone, 0, 0, ways[way]).code, 0);
+    const std::vector<double> expected = losses(alone);
+    ASSERT_EQ(expected.size(), 20u);
+    for (const auto& [ranks, teachers] : {std::pair{2, 0}, {3, 1}, {4, 2}, {4, 3}}) {
+      const std::string name = "way" + std::to_string(way) + "-" + std::to_string(ranks) + "-" +
+                               std::to_string(teachers);
+      const Outcome outcome = distil(name, ranks, teachers, ways[way]);
+      ASSERT_EQ(outcome.code, 0) << outcome.err;
+      const std::vector<double> got = losses(name);
+      ASSERT_EQ(got.size(), 20u);
+      // A draw whose place lies within rounding of a boundary would fall differently; none does
+      // here.
+      for (size_t i = 0; i < got.size(); ++i)
+        EXPECT_NEAR(got[i], expected[i], 1e-4 * std::abs(expected[i])) << name << " step " << i;
+    }
+  }
+}
+
+TEST_F(FreeRunningRunTest, AShareOfZeroChangesNoBit) {
+  for (const int teachers : {0, 1}) {
+    const std::string plain = "plain" + std::to_string(teachers),
+                      zero = "zero" + std::to_string(teachers);
+    ASSERT_EQ(distil(plain, 3, teachers, {}).code, 0);
+    ASSERT_EQ(
+        distil(zero, 3, teachers, {"--train.on-policy", "0", "--train.scheduled-sampling", "0"})
+            .code,
+        0);
+    EXPECT_EQ(losses(plain), losses(zero));
+    EXPECT_EQ(read_text(scratch_ / plain + "/student/model.safetensors"),
+              read_text(scratch_ / zero + "/student/model.safetensors"));
+  }
+}
+
+// Its own rows have no hard labels, and metrics say which steps these are.
+TEST_F(FreeRunningRunTest, MetricsSayWhoWroteTheRows) {
+  ASSERT_EQ(distil("half", 0, 0, {"--train.on-policy", "0.5"}).code, 0);
+  const std::string lines = read_text(scratch_ / "half/metrics.jsonl");
+  EXPECT_NE(lines.find("\"on_policy\":true"), std::string::npos);
+  EXPECT_NE(lines.find("\"on_policy\":false"), std::string::npos);
+}
+
+TEST_F(FreeRunningRunTest, EvaluateJudgesWhatAModelWrites) {
+  ASSERT_EQ(distil("run", 0, 0, {"--teacher.train-steps", "20"}).code, 0);
+  nlohmann::json seen[2];
+  for (const int ranks : {0, 2}) {
+    const Outcome outcome =
+        launch({"evaluate", "--model.path", scratch_ / "run/student", "--evaluate.teacher",
+                scratch_ / "run/teacher", "--evaluate.writes", "40", "--train.seq", "32",
+                "--evaluate.max-tokens", "2048", "--run.threads", "1", "--json"},
+               ranks);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    seen[ranks == 0 ? 0 : 1] = nlohmann::json::parse(outcome.out)["writing"];
+  }
+  EXPECT_EQ(seen[0]["tokens"], 40 * 24);
+  for (const char* key : {"nll", "teacher_nll", "corpus_nll", "teacher_corpus_nll"}) {
+    EXPECT_GT(seen[0][key].get<double>(), 0) << key;
+    EXPECT_NEAR(seen[0][key].get<double>(), seen[1][key].get<double>(), 1e-4) << key;
+  }
+}
+
+TEST_F(FreeRunningRunTest, RecordedTargetsAreRefused) {
+  const Outcome outcome =
+      distil("tee", 0, 0, {"--train.on-policy", "0.5", "--teacher.tee", scratch_ / "store"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_NE(outcome.err.find("--train.on-policy with --teacher.tee"), std::string::npos)
+      << outcome.err;
+}
+
+}  // namespace
+}  // namespace temper
