@@ -33,6 +33,7 @@ void LossConfig::add_options(po::options_description& options) {
       "mixed: weight of forward-kl, the rest is reverse-kl's");
   hidden.add_options(options);
   labels.add_options(options);
+  tokens.add_options(options);
 }
 
 void LossConfig::validate() const {
@@ -42,6 +43,7 @@ void LossConfig::validate() const {
   TORCH_CHECK_VALUE(beta >= 0 && beta <= 1, "--loss.beta is ", beta, ": give a number from 0 to 1");
   hidden.validate();
   labels.validate();
+  tokens.validate();
   TORCH_CHECK_VALUE(
       alpha >= 0 && alpha <= 1, "--loss.alpha is ", alpha,
       ": it weighs the soft targets against the hard labels; give a number from 0 to 1");

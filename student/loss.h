@@ -13,6 +13,7 @@
 #include "student/divergence.h"
 #include "student/hidden_match.h"
 #include "student/label_loss.h"
+#include "student/token_choice.h"
 
 namespace temper {
 
@@ -25,6 +26,7 @@ struct LossConfig {
   std::string kind = "forward-kl";  ///< of the soft part: a Divergence
   double beta = 0.5;                ///< of kind jsd: weight of the teacher in the mixture
   HiddenMatchConfig hidden = {};    ///< beside it, for the payload hidden
+  TokenChoiceConfig tokens = {};    ///< which tokens count
   LabelLossConfig labels = {};      ///< the part without a teacher
 
   /// Declares `loss.*`.

@@ -140,14 +140,24 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
                         .rows = rows.size(),
                         .own_tokens = config_.free_running.rewrites(step, config_.steps, seed_)},
                        batch.tokens);
+    ChosenTokens counts = {labels, {}};
+    if (loss.tokens.chooses() && source_ != nullptr) {
+      const bool by_teacher = loss.tokens.by == "teacher-entropy";
+      counts = choose_tokens(
+          loss.tokens, labels, config_.seq,
+          by_teacher ? entropy_of(teacher, loss.temperature)
+                     : entropy_of(hidden.detach(), model_.head(compute_).detach(), 1.0));
+    }
     at::Tensor hidden_gradient;  // (N, C)
     HeadLossOptions options;
     options.workspace = &head_workspace_;
     options.between = hooks.between;
-    sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), labels,
+    options.weights = counts.weights;
+    sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), counts.labels,
                       teacher, loss, hidden_gradient, options);
     if (match_) {
-      const double value = match_->loss(hidden.detach(), teacher.values, labels, hidden_gradient);
+      const double value =
+          match_->loss(hidden.detach(), teacher.values, counts.labels, hidden_gradient);
       sums.hidden += value;
       sums.loss += loss_.hidden.weight * value;
     }
