@@ -40,6 +40,7 @@ std::unique_ptr<Command> make_evaluate_command();
 std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_generate_command();
 std::unique_ptr<Command> make_plan_command();
+std::unique_ptr<Command> make_write_command();
 
 /// One of each, in the order in which the help lists them.
 std::vector<std::unique_ptr<Command>> all_commands();

@@ -113,6 +113,11 @@ class EvaluateCommand : public HeldOutCommand {
         "also compare with the teacher in this Hugging Face folder: mean KL(teacher, model) at T = "
         "1, and how "
         "often both find the same token most likely");
+    add("evaluate.writing-temperature",
+        po::value<double>(&writing_temperature_)
+            ->default_value(writing_temperature_)
+            ->value_name("T"),
+        "temperature at which it writes (0: the likeliest token each time)");
     add("evaluate.writes", po::value<int64_t>(&writes_)->default_value(writes_)->value_name("N"),
         "also let the model go on from the first quarter of N rows, at evaluate.temperature, and "
         "say "
@@ -127,6 +132,9 @@ class EvaluateCommand : public HeldOutCommand {
     HeldOutCommand::validate();
     TORCH_CHECK_VALUE(part_ == "test" || part_ == "fit", "--evaluate.part is '", part_,
                       "': give test or fit");
+    TORCH_CHECK_VALUE(std::isfinite(writing_temperature_) && writing_temperature_ >= 0,
+                      "--evaluate.writing-temperature is ", writing_temperature_,
+                      ": give a finite number of at least 0");
     TORCH_CHECK_VALUE(writes_ >= 0, "--evaluate.writes is ", writes_,
                       ": give a number of rows, or 0");
     TORCH_CHECK_VALUE(std::isfinite(temperature_) && temperature_ > 0, "--evaluate.temperature is ",
@@ -152,7 +160,7 @@ class EvaluateCommand : public HeldOutCommand {
     std::optional<WritingQuality> writing;
     if (writes_ > 0) {
       FreeRunningConfig config;
-      config.temperature = temperature_;
+      config.temperature = writing_temperature_;
       writing = judge_writing(model, teacher ? &*teacher : nullptr, data, config, writes_,
                               static_cast<uint64_t>(run_.seed), run_.compute(), world);
     }
@@ -231,6 +239,7 @@ class EvaluateCommand : public HeldOutCommand {
   double temperature_ = 1.0;
   std::string dump_;
   int64_t writes_ = 0;
+  double writing_temperature_ = 1;
 };
 
 class CalibrateCommand : public HeldOutCommand {

@@ -27,6 +27,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_evaluate_command());
   commands.push_back(make_tokenize_command());
   commands.push_back(make_generate_command());
+  commands.push_back(make_write_command());
   commands.push_back(make_plan_command());
   return commands;
 }

@@ -36,15 +36,17 @@ void FreeRunningConfig::add_options(po::options_description& options, bool with_
       "probability that a token of the input is the student's own draw for its place, reached at "
       "the "
       "last step and growing from 0 (0: the corpus's tokens alone); one forward pass more");
+  add("train.prompt", po::value<int64_t>(&prompt)->default_value(prompt)->value_name("N"),
+      "tokens at the beginning of each row that are a prompt (0: a quarter of train.seq), for "
+      "train.completion-only and train.on-policy");
+  add("train.completion-only",
+      po::value<bool>(&completion_only)->default_value(completion_only)->value_name("true|false"),
+      "labels within the prompt do not count: for rows such as temper write makes");
   if (!with_teacher) return;
   add("train.on-policy", number(&on_policy, "L"),
       "share of the steps whose rows the student writes itself, to learn the teacher's "
       "distribution "
       "over them (0: none, 1: all); such steps have no hard labels");
-  add("train.prompt", po::value<int64_t>(&prompt)->default_value(prompt)->value_name("N"),
-      "tokens at the beginning of each row from which the student goes on, with train.on-policy "
-      "(0: "
-      "a quarter of train.seq)");
   add("train.writing-temperature", number(&temperature, "T"),
       "temperature at which the student writes, with train.on-policy");
 }
@@ -77,10 +79,9 @@ int64_t FreeRunningConfig::prompt_tokens(int64_t seq) const {
   return prompt > 0 ? prompt : std::max<int64_t>(1, seq / 4);
 }
 
-Batch write_rows(const Transformer& model, at::ScalarType compute, const FreeRunningConfig& config,
-                 const Batch& given, const DrawPlace& place) {
+Batch write_rows(const Decoder& decoder, Decoding decoding, int64_t prompt, const Batch& given,
+                 const DrawPlace& place) {
   const int64_t rows = given.tokens.size(0), seq = given.tokens.size(1);
-  const int64_t prompt = config.prompt_tokens(seq);
   PromptBatch batch;
   batch.seed = hash_key({kWritePurpose, place.seed, static_cast<uint64_t>(place.step)});
   batch.first = static_cast<uint64_t>(place.first_row);
@@ -88,12 +89,8 @@ Batch write_rows(const Transformer& model, at::ScalarType compute, const FreeRun
   const int64_t* id = beginnings.const_data_ptr<int64_t>();
   for (int64_t row = 0; row < rows; ++row, id += prompt)
     batch.prompts.emplace_back(id, id + prompt);
-  Decoding decoding;
-  decoding.do_sample = true;
-  decoding.temperature = config.temperature;
-  decoding.top_k = 0;
   decoding.max_new_tokens = seq - prompt;
-  const std::vector<Continuation> texts = generate(Decoder(model, compute), batch, decoding);
+  const std::vector<Continuation> texts = generate(decoder, batch, decoding);
 
   Batch own;
   own.tokens = given.tokens.clone();                             // (B, S)
@@ -103,11 +100,21 @@ Batch write_rows(const Transformer& model, at::ScalarType compute, const FreeRun
     TORCH_INTERNAL_ASSERT(static_cast<int64_t>(text.size()) == seq - prompt);
     std::copy(text.begin(), text.end(),
               own.tokens.mutable_data_ptr<int64_t>() + row * seq + prompt);
-    // Position prompt − 1 predicts the first token that the student wrote.
+    // Position prompt − 1 predicts the first token that was written.
     std::copy(text.begin(), text.end(),
               own.labels.mutable_data_ptr<int64_t>() + row * seq + prompt - 1);
   }
   return own;
+}
+
+Batch write_rows(const Transformer& model, at::ScalarType compute, const FreeRunningConfig& config,
+                 const Batch& given, const DrawPlace& place) {
+  Decoding decoding;
+  decoding.do_sample = config.temperature > 0;
+  if (config.temperature > 0) decoding.temperature = config.temperature;
+  decoding.top_k = 0;
+  return write_rows(Decoder(model, compute), decoding, config.prompt_tokens(given.tokens.size(1)),
+                    given, place);
 }
 
 Batch mix_rows(const Transformer& model, at::ScalarType compute, double probability,

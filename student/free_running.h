@@ -16,6 +16,8 @@
 #include <cstdint>
 
 #include "data/corpus.h"
+#include "model/decoder.h"
+#include "model/generation_config.h"
 #include "model/transformer.h"
 
 namespace temper {
@@ -24,10 +26,11 @@ struct FreeRunningConfig {
   double scheduled_sampling = 0;  ///< probability at the last step; grows linearly from 0
   double on_policy = 0;           ///< λ: share of the steps
   int64_t prompt = 0;             ///< tokens of a row that stay the corpus's; 0: a quarter
-  double temperature = 1;         ///< of the student's writing
+  bool completion_only = false;   ///< labels within the prompt do not count
+  double temperature = 1;         ///< of the student's writing; 0: the likeliest token each time
 
-  /// Declares `train.scheduled-sampling`, and with a teacher `train.on-policy`, `train.prompt` and
-  /// `train.writing-temperature`.
+  /// Declares `train.scheduled-sampling`, `train.prompt`, `train.completion-only`, and with a
+  /// teacher `train.on-policy` and `train.writing-temperature`.
   void add_options(boost::program_options::options_description& options, bool with_teacher);
   /// Throws c10::ValueError naming the option. `seq`: tokens of a row.
   void validate(int64_t seq) const;
@@ -56,6 +59,9 @@ struct DrawPlace {
 /// Labels: the next token of the same text, ignored within the prompt and at the end.
 Batch write_rows(const Transformer& model, at::ScalarType compute, const FreeRunningConfig& config,
                  const Batch& given, const DrawPlace& place);
+/// The same in any way of decoding, from the first `prompt` tokens of each row.
+Batch write_rows(const Decoder& decoder, Decoding decoding, int64_t prompt, const Batch& given,
+                 const DrawPlace& place);
 
 /// The rows `given` (B, S) where each token but the first is, with `probability`, a draw of the
 /// model's prediction for it. Labels as given.

@@ -72,14 +72,22 @@ void TrainingStep::match_hidden(int64_t teacher_width) {
 
 // The corpus's rows, or what the student makes of them.
 Batch TrainingStep::read(int64_t step, const RowRange& rows) {
-  const Batch given = corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin,
-                                   rows.size(), config_.seq);
+  Batch batch = corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin, rows.size(),
+                             config_.seq);
   const FreeRunningConfig& free = config_.free_running;
-  if (!free.rewrites(step, config_.steps, seed_)) return given;
-  need_weights(model_.flat_weights().numel());
-  const DrawPlace place = {.seed = seed_, .step = step, .first_row = rows.begin};
-  if (free.writes(step, seed_)) return write_rows(model_, compute_, free, given, place);
-  return mix_rows(model_, compute_, free.mixes(step, config_.steps), given, place);
+  if (free.rewrites(step, config_.steps, seed_)) {
+    need_weights(model_.flat_weights().numel());
+    const DrawPlace place = {.seed = seed_, .step = step, .first_row = rows.begin};
+    batch = free.writes(step, seed_)
+                ? write_rows(model_, compute_, free, batch, place)
+                : mix_rows(model_, compute_, free.mixes(step, config_.steps), batch, place);
+  }
+  const int64_t prompt = free.prompt_tokens(config_.seq);
+  if (free.completion_only && prompt > 1) {
+    batch.labels = batch.labels.clone();  // (B, S)
+    batch.labels.narrow(1, 0, prompt - 1).fill_(kIgnoredLabel);
+  }
+  return batch;
 }
 
 // On the student's device; the head, which never changes, goes there once.

@@ -123,6 +123,66 @@ TEST_F(FreeRunningRunTest, EvaluateJudgesWhatAModelWrites) {
   }
 }
 
+// Sequence-level distillation: the teacher writes the corpus, the student is trained on it.
+TEST_F(FreeRunningRunTest, ATeacherWritesACorpus) {
+  ASSERT_EQ(distil("run", 0, 0, {"--teacher.train-steps", "20"}).code, 0);
+  const auto write = [&](const std::string& file, int ranks, const Arguments& more) {
+    Arguments arguments = {"write",
+                           "--model.path",
+                           scratch_ / "run/teacher",
+                           "--train.seq",
+                           "32",
+                           "--write.rows",
+                           "37",
+                           "--write.batch",
+                           "8",
+                           "--run.threads",
+                           "1",
+                           "--write.output",
+                           scratch_ / file};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = launch(arguments, ranks);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return read_text(scratch_ / file);
+  };
+  const std::string alone = write("alone.npy", 0, {});
+  EXPECT_EQ(alone.size(), 128u + 37 * 32 * 2);  // NumPy's header, two bytes an id
+  EXPECT_EQ(write("three.npy", 3, {}), alone);
+  const std::string greedy = write("greedy.npy", 2, {"--write.temperature", "0"});
+  EXPECT_NE(greedy, alone);
+  EXPECT_EQ(write("beams.npy", 0, {"--write.temperature", "0", "--write.beams", "3"}).size(),
+            alone.size());
+  const Outcome trained = launch({"train",
+                                  "--run.dir",
+                                  scratch_ / "student",
+                                  "--data.source",
+                                  "tokens",
+                                  "--data.tokens",
+                                  scratch_ / "alone.npy",
+                                  "--data.vocab",
+                                  "256",
+                                  "--train.completion-only",
+                                  "true",
+                                  "--train.seq",
+                                  "32",
+                                  "--train.batch",
+                                  "4",
+                                  "--train.steps",
+                                  "5",
+                                  "--model.layers",
+                                  "1",
+                                  "--model.width",
+                                  "32",
+                                  "--model.heads",
+                                  "4",
+                                  "--evaluate.max-tokens",
+                                  "64"});
+  ASSERT_EQ(trained.code, 0) << trained.err;
+  for (const double tokens : metric(scratch_ / "student/metrics.jsonl", "tokens"))
+    EXPECT_EQ(tokens,
+              4 * (32 - 7));  // of each row, all labels but those within its 8 tokens of prompt
+}
+
 TEST_F(FreeRunningRunTest, RecordedTargetsAreRefused) {
   const Outcome outcome =
       distil("tee", 0, 0, {"--train.on-policy", "0.5", "--teacher.tee", scratch_ / "store"});
