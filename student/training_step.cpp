@@ -97,6 +97,7 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     cast.through(end);
   };
 
+  const LossConfig loss = loss_.at(step, config_.steps);
   LossSums sums;
   const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());
   const int64_t micro =
@@ -123,7 +124,7 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     options.workspace = &head_workspace_;
     options.between = hooks.between;
     sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), labels,
-                      teacher, loss_, hidden_gradient, options);
+                      teacher, loss, hidden_gradient, options);
     hidden.backward(hidden_gradient);
   }
   return sums;
