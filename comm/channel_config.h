@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/payload.h"
+#include "comm/schedule.h"
 
 namespace temper {
 
@@ -13,7 +14,7 @@ struct ChannelConfig {
   int64_t max_rows = 0;  ///< rows of the largest micro-batch
   int64_t seq = 0;
   PayloadSpec payload;
-  double temperature = 1.0;
+  RunSchedule temperature = 1.0;
   uint64_t tokenizer = 0;  ///< fingerprint of the data's tokenizer, 0 where unknown
   int64_t lookahead = 2;   ///< micro-batches per student in flight; 0: a teacher begins when its
                            ///< student asks (lock-step)

@@ -12,7 +12,7 @@ SoftTargetHeader make_header(const ChannelConfig& config, const MicroBatchId& id
   header.rows = static_cast<uint32_t>(id.rows);
   header.seq = static_cast<uint32_t>(config.seq);
   header.vocab = config.payload.vocab;
-  header.temperature = config.temperature;
+  header.temperature = config.temperature.at(id.step);
   header.token_hash = hash_tokens(tokens);
   header.tokenizer = config.tokenizer;
   return header;

@@ -2,6 +2,8 @@
 
 #include <c10/util/Exception.h>
 
+#include "launch/store_setup.h"
+
 namespace temper {
 
 namespace po = boost::program_options;
@@ -39,11 +41,12 @@ void DistillConfig::validate() const {
   data.validate();
   teacher.validate();
   student.validate();
-  LossConfig own = loss;
-  own.temperature = teacher.temperature;
-  own.validate();
-  own.check_payload(payload_from_name(teacher.payload));
   train.validate();
+  if (teacher.train_steps > 0) train.check_places(teacher.train_steps);
+  const LossConfig own = student_loss();
+  own.validate();
+  own.check_places(train.steps);
+  own.check_payload(payload_from_name(teacher.payload));
   evaluation.validate();
   TORCH_CHECK_VALUE(teachers >= 0, "--launch.teachers is ", teachers,
                     ": give 0 (colocated) or more");
@@ -55,6 +58,8 @@ void DistillConfig::validate() const {
                     " no teacher runs: give --teacher.train-steps 0");
   TORCH_CHECK_VALUE(!replays() || tee.empty(), "--teacher.tee ", tee, " and --teacher.store ",
                     store, " exclude each other: what is replayed is recorded already");
+  if (replays()) check_recordable(teacher.temperature, "--teacher.store " + store);
+  if (!tee.empty()) check_recordable(teacher.temperature, "--teacher.tee " + tee);
   TORCH_CHECK_VALUE(
       tee.empty() || teacher.batch == 0, "--teacher.tee ", tee, " with --teacher.batch ",
       teacher.batch,
@@ -71,6 +76,12 @@ void DistillConfig::validate() const {
                     " with --train.shard-optimizer true: no rank has the whole gradient; give "
                     "--train.shard-optimizer false");
   TORCH_CHECK_VALUE(seeds >= 1 && seeds <= 1000, "--compare.seeds is ", seeds, ": give 1 to 1000");
+}
+
+LossConfig DistillConfig::student_loss() const {
+  LossConfig own = loss;
+  own.temperature_schedule = teacher.temperature;
+  return own;
 }
 
 }  // namespace temper

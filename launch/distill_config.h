@@ -36,6 +36,8 @@ struct DistillConfig {
   void validate() const;
 
   bool replays() const { return !store.empty(); }
+  /// `loss` with the teacher's temperature.
+  LossConfig student_loss() const;
 
   /// Where the teacher's weights lie, or will lie once it is trained; empty: nowhere.
   std::string teacher_folder(const std::string& run_dir) const {

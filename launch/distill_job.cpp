@@ -61,8 +61,7 @@ TrainingStage DistillJob::stage(const std::string& title, uint64_t seed) const {
   TrainingStage stage;
   stage.title = title;
   stage.train = config.train;
-  stage.loss = config.loss;
-  stage.loss.temperature = config.teacher.temperature;
+  stage.loss = config.student_loss();
   stage.compute = config.run.compute();
   stage.seed = seed;
   stage.corpus = &corpus_;
@@ -80,8 +79,8 @@ PayloadSpec DistillJob::payload() const {
 }
 
 TeacherInference DistillJob::inference(uint64_t seed) const {
-  return TeacherInference(*teacher_, config.run.compute(), payload(), config.teacher.temperature,
-                          seed);
+  return TeacherInference(*teacher_, config.run.compute(), payload(),
+                          {config.teacher.temperature, config.train.steps}, seed);
 }
 
 ChannelConfig DistillJob::channel() const {
@@ -94,7 +93,7 @@ ChannelConfig DistillJob::channel() const {
   }
   channel.seq = work.seq;
   channel.payload = payload();
-  channel.temperature = config.teacher.temperature;
+  channel.temperature = {config.teacher.temperature, config.train.steps};
   channel.tokenizer = inputs_.tokenizer_fingerprint;
   channel.lookahead = config.teacher.lookahead;
   return channel;

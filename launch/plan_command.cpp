@@ -75,10 +75,12 @@ void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanR
   student_shape_ = inputs.student_shape;
   const bool alone = world.size() == 1;
   const auto ranks = static_cast<int64_t>(world.size());
-  LossConfig loss = config_.loss;
-  loss.temperature = config_.teacher.temperature;
-  ProbeJob job{world,        machine,      *inputs.corpus,  {},   teacher_shape_, student_shape_,
-               std::nullopt, std::nullopt, config_.teacher, loss, config_.train};
+  ProbeJob job{world,           machine,
+               *inputs.corpus,  {},
+               teacher_shape_,  student_shape_,
+               std::nullopt,    std::nullopt,
+               config_.teacher, config_.student_loss(),
+               config_.train};
   agree(world, [&] {
     const int64_t teachers = alone                  ? 0
                              : config_.teachers > 0 ? config_.teachers

@@ -56,7 +56,7 @@ std::optional<CoreSplit> measure_core_split(const ProbeJob& job) {
       open_teacher(job.teacher_config, job.teacher_shape, 1, job.compute, job.machine.device);
   const TeacherInference teacher(model, job.compute,
                                  job.teacher_config.payload_spec(job.teacher_shape, job.compute),
-                                 job.teacher_config.temperature, job.seed);
+                                 {job.teacher_config.temperature, job.train.steps}, job.seed);
   CoreSplit split;
   split.cores = static_cast<int>(threads);
   split.ranks = world.size();

@@ -194,7 +194,7 @@ ProbeResult run_probe(ProbeJob& job) {
 
     const auto encode = [&] {
       const TeacherInference inference(*job.teacher, job.compute, spec,
-                                       job.teacher_config.temperature, job.seed);
+                                       {job.teacher_config.temperature, job.train.steps}, job.seed);
       const at::Tensor buffer =
           at::empty({unit_rows * job.train.seq * spec.bytes_per_token()}, at::kByte);  // (bytes)
       const PayloadView out(buffer, spec, unit_rows * job.train.seq);
@@ -213,7 +213,8 @@ ProbeResult run_probe(ProbeJob& job) {
     const auto learn = [&] {
       TrainConfig train = job.train;
       train.batch = rows;
-      CannedSoftTargets source(spec, job.teacher_config.temperature, job.compute);
+      const double temperature = job.teacher_config.temperature.value(0, job.train.steps);
+      CannedSoftTargets source(spec, temperature, job.compute);
       TrainingStep step(*job.student, job.corpus, train, job.loss, job.compute, job.seed, *own,
                         &source);
       std::vector<double> seconds;
@@ -234,7 +235,7 @@ ProbeResult run_probe(ProbeJob& job) {
     channel.max_rows = unit_rows;
     channel.seq = job.train.seq;
     channel.payload = spec;
-    channel.temperature = job.teacher_config.temperature;
+    channel.temperature = {job.teacher_config.temperature, job.train.steps};
     channel.lookahead = 1;  // what has piled up when the clock starts makes the rest look fast
     for (const bool same : {true, false}) {
       const auto pair = find_pair(job.placement, job.machine.node_of_rank, same);

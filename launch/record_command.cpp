@@ -67,6 +67,7 @@ class RecordCommand : public Command {
     teacher_.validate();
     train_.validate();
     TORCH_CHECK_VALUE(!dir_.empty(), "--record.store is missing: name the folder to write to");
+    check_recordable(teacher_.temperature, "--record.store " + dir_);
     TORCH_CHECK_VALUE(parts_ >= 0 && parts_ <= train_.batch, "--record.parts is ", parts_,
                       ": give 1 to the sequences of a batch, ", train_.batch,
                       " (0: as the store that is there, or 1)");
@@ -128,7 +129,7 @@ void RecordCommand::run(const Invocation& invocation) {
       StoreIndex plan;
       plan.payload = teacher_.payload_spec(shape, run_.compute());
       plan.payload.validate();
-      plan.temperature = teacher_.temperature;
+      plan.temperature = teacher_.temperature.lowest();
       plan.steps = train_.steps;
       plan.batch = train_.batch;
       plan.seq = train_.seq;
@@ -180,7 +181,8 @@ void RecordCommand::run(const Invocation& invocation) {
     if (!machine.note.empty()) say("note    " + machine.note);
   }
 
-  const TeacherInference inference(*teacher, run_.compute(), spec, teacher_.temperature, seed);
+  const TeacherInference inference(*teacher, run_.compute(), spec,
+                                   {teacher_.temperature, train_.steps}, seed);
   StoreRequest request;
   request.option = "--record.store";
   request.dir = dir_;

@@ -250,6 +250,18 @@ std::string training_section(const ReportRun& run) {
       {curve(name, "c1", run.metrics, &MetricsLine::lr),
        curve("teacher", "c3", run.teacher, &MetricsLine::lr)},
       /*from_zero=*/true});
+  // Empty, and so left out, where they are the same at every step.
+  figures += draw(LineChart{"Weights of the loss",
+                            "",
+                            "weight",
+                            {curve("α", "c1", run.metrics, &MetricsLine::alpha),
+                             curve("β", "c4", run.metrics, &MetricsLine::beta)},
+                            /*from_zero=*/true});
+  figures += draw(LineChart{"Training temperature",
+                            "",
+                            "T",
+                            {curve("T", "c1", run.metrics, &MetricsLine::temperature)},
+                            /*from_zero=*/true});
   figures += draw(LineChart{"Norm of the gradient, before clipping", "", "L2 norm",
                             with_teacher(&MetricsLine::grad_norm), /*from_zero=*/true});
   figures += draw(LineChart{"Speed", "", "tokens per second",

@@ -61,6 +61,9 @@ std::vector<MetricsLine> read_metrics(const fs::path& path) {
     line.wait_teacher = number(json, "wait_teacher");
     line.wait_student = number(json, "wait_student");
     line.bytes_per_token = number(json, "bytes_per_token");
+    line.temperature = number(json, "temperature");
+    line.alpha = number(json, "alpha");
+    line.beta = number(json, "beta");
     lines.push_back(line);
   }
   return lines;

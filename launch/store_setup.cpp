@@ -81,15 +81,24 @@ void set_special_ids(const StoreIndex& store, TransformerConfig& shape) {
   shape.eos_ids = store.eos_ids;
 }
 
+void check_recordable(const Schedule& temperature, const std::string& option) {
+  TORCH_CHECK_VALUE(!temperature.changes(), option, " with --teacher.temperature ",
+                    temperature.text(),
+                    ": a store has one temperature, since a replay may read its rows at other "
+                    "steps; give --teacher.temperature a plain number, or learn from a teacher "
+                    "that runs, without a store");
+}
+
 StoreIndex store_of_run(const Corpus& corpus, uint64_t tokenizer, const PayloadSpec& payload,
-                        double temperature, const RunConfig& run, const TrainConfig& train) {
+                        const Schedule& temperature, const RunConfig& run,
+                        const TrainConfig& train) {
   StoreIndex index;
   index.temper = TEMPER_VERSION;
   index.data = hex(corpus.fingerprint());
   index.tokenizer = tokenizer == 0 ? "" : hex(tokenizer);
   index.payload = payload;
   index.precision = run.precision;
-  index.temperature = temperature;
+  index.temperature = temperature.lowest();
   index.seed = run.seed;
   index.steps = train.steps;
   index.batch = train.batch;

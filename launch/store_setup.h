@@ -5,6 +5,7 @@
 #include <string>
 
 #include "comm/mpi/communicator.h"
+#include "comm/schedule.h"
 #include "data/corpus.h"
 #include "data/replay_corpus.h"
 #include "launch/run_config.h"
@@ -20,10 +21,17 @@ uint64_t tokenizer_fingerprint(const std::string& tokenizer_file);
 /// Gives a teacher's special ids to the shape of one that is not at hand.
 void set_special_ids(const StoreIndex& store, TransformerConfig& shape);
 
+/// Refuses a temperature that changes: a store is recorded at one, since a replay may read its rows
+/// at other steps. `option` is the one that names the store, with its value. Throws c10::ValueError
+/// naming both options and the remedy.
+void check_recordable(const Schedule& temperature, const std::string& option);
+
 /// What a run is, as far as soft targets depend on it: data, payload, temperature, seed, and how
-/// many rows. `tokenizer` is tokenizer_fingerprint(). The teacher and the layout are left open.
+/// many rows. `tokenizer` is tokenizer_fingerprint(), `temperature` one that check_recordable()
+/// lets pass. The teacher and the layout are left open.
 StoreIndex store_of_run(const Corpus& corpus, uint64_t tokenizer, const PayloadSpec& payload,
-                        double temperature, const RunConfig& run, const TrainConfig& train);
+                        const Schedule& temperature, const RunConfig& run,
+                        const TrainConfig& train);
 
 /// A store to be written.
 struct StoreRequest {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "launch/progress.h"
 #include "launch/run_folder.h"
@@ -11,6 +12,21 @@
 #include "model/safetensors.h"
 
 namespace temper {
+
+namespace {
+
+/// What of the loss changes over the steps, as it was at this one.
+void add_changing(const LossConfig& loss, int64_t step, int64_t steps,
+                  nlohmann::ordered_json& line) {
+  const auto add = [&](const char* name, const std::optional<Schedule>& schedule) {
+    if (schedule && schedule->changes()) line[name] = schedule->value(step, steps);
+  };
+  add("temperature", loss.temperature_schedule);
+  add("alpha", loss.alpha_schedule);
+  add("beta", loss.beta_schedule);
+}
+
+}  // namespace
 
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                              Collectives& collectives) {
@@ -70,6 +86,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
         line["on_policy"] = stage.train.free_running.writes(number, stage.seed);
       line["grad_norm"] = result.grad_norm;
       line["lr"] = result.lr;
+      if (stage.source != nullptr) add_changing(stage.loss, number, stage.train.steps, line);
       line["tokens"] = result.tokens;
       line["tokens_per_s"] = step_tokens / result.seconds;
       line["step_seconds"] = result.seconds;

@@ -15,10 +15,31 @@ namespace temper {
 
 namespace po = boost::program_options;
 
+namespace {
+
+/// An option that is a number or a schedule.
+po::typed_value<std::string>* scheduled(const char* option, const char* value_name, double& number,
+                                        std::optional<Schedule>& schedule) {
+  return po::value<std::string>()
+      ->default_value(Schedule(number).text())
+      ->value_name(value_name)
+      ->notifier([option, &number, &schedule](const std::string& text) {
+        schedule = Schedule::parse(text, option);
+        number = schedule->value(0, 2);  // the first step's: at() has the others
+      });
+}
+
+std::string with_forms(const std::string& help, const std::string& value_name) {
+  return help + ". " + value_name + " is " + kScheduleForms;
+}
+
+}  // namespace
+
 void LossConfig::add_options(po::options_description& options) {
   options.add_options()(
-      "loss.alpha", po::value<double>(&alpha)->default_value(alpha)->value_name("A"),
-      "weight of the soft targets in the loss, 0 to 1; 1-A weighs the hard labels")(
+      "loss.alpha", scheduled("loss.alpha", "A", alpha, alpha_schedule),
+      with_forms("weight of the soft targets in the loss, 0 to 1; 1-A weighs the hard labels", "A")
+          .c_str())(
       "loss.tail",
       po::value<std::string>(&tail)->default_value(tail)->value_name("bucket|renormalise"),
       "with teacher.payload topk, the ids beyond the K likeliest: one entry with their exact mass "
@@ -27,10 +48,12 @@ void LossConfig::add_options(po::options_description& options) {
       "divergence of the soft targets: forward-kl (any payload); reverse-kl, jsd, mixed or tvd "
       "(payloads "
       "full, hidden, and topk with its tail in a bucket)")(
-      "loss.beta", po::value<double>(&beta)->default_value(beta)->value_name("B"),
-      "of loss.kind jsd: weight of the teacher in the mixture, 0 (forward-kl) to 1 (reverse-kl); "
-      "of "
-      "mixed: weight of forward-kl, the rest is reverse-kl's");
+      "loss.beta", scheduled("loss.beta", "B", beta, beta_schedule),
+      with_forms("of loss.kind jsd: weight of the teacher in the mixture, 0 (forward-kl) to 1 "
+                 "(reverse-kl); "
+                 "of mixed: weight of forward-kl, the rest is reverse-kl's",
+                 "B")
+          .c_str());
   hidden.add_options(options);
   labels.add_options(options);
   tokens.add_options(options);
@@ -40,16 +63,33 @@ void LossConfig::validate() const {
   TORCH_CHECK_VALUE(tail == "bucket" || tail == "renormalise", "--loss.tail is '", tail,
                     "': give bucket or renormalise");
   divergence_from_name(kind);
-  TORCH_CHECK_VALUE(beta >= 0 && beta <= 1, "--loss.beta is ", beta, ": give a number from 0 to 1");
+  const Schedule betas = beta_schedule.value_or(beta), alphas = alpha_schedule.value_or(alpha),
+                 temperatures = temperature_schedule.value_or(temperature);
+  TORCH_CHECK_VALUE(betas.lowest() >= 0 && betas.highest() <= 1, "--loss.beta is ", betas.text(),
+                    ": give a number from 0 to 1");
   hidden.validate();
   labels.validate();
   tokens.validate();
   TORCH_CHECK_VALUE(
-      alpha >= 0 && alpha <= 1, "--loss.alpha is ", alpha,
+      alphas.lowest() >= 0 && alphas.highest() <= 1, "--loss.alpha is ", alphas.text(),
       ": it weighs the soft targets against the hard labels; give a number from 0 to 1");
-  TORCH_CHECK_VALUE(std::isfinite(temperature) && temperature > 0, "--teacher.temperature is ",
-                    temperature,
+  TORCH_CHECK_VALUE(std::isfinite(temperatures.highest()) && temperatures.lowest() > 0,
+                    "--teacher.temperature is ", temperatures.text(),
                     ": a temperature must be a finite number above 0 (1 to 8 are usual)");
+}
+
+void LossConfig::check_places(int64_t steps) const {
+  if (alpha_schedule) alpha_schedule->check_places(steps, "loss.alpha");
+  if (beta_schedule) beta_schedule->check_places(steps, "loss.beta");
+  if (temperature_schedule) temperature_schedule->check_places(steps, "teacher.temperature");
+}
+
+LossConfig LossConfig::at(int64_t step, int64_t steps) const {
+  LossConfig now = *this;
+  if (alpha_schedule) now.alpha = alpha_schedule->value(step, steps);
+  if (beta_schedule) now.beta = beta_schedule->value(step, steps);
+  if (temperature_schedule) now.temperature = temperature_schedule->value(step, steps);
+  return now;
 }
 
 void LossConfig::check_payload(Payload payload) const {

@@ -7,9 +7,11 @@
 
 #include <boost/program_options/options_description.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "comm/payload.h"
+#include "comm/schedule.h"
 #include "student/divergence.h"
 #include "student/hidden_match.h"
 #include "student/label_loss.h"
@@ -28,14 +30,23 @@ struct LossConfig {
   HiddenMatchConfig hidden = {};    ///< beside it, for the payload hidden
   TokenChoiceConfig tokens = {};    ///< which tokens count
   LabelLossConfig labels = {};      ///< the part without a teacher
+  /// alpha, beta and temperature over the steps of a run; nothing: as above at every step.
+  std::optional<Schedule> alpha_schedule = std::nullopt;
+  std::optional<Schedule> beta_schedule = std::nullopt;
+  std::optional<Schedule> temperature_schedule = std::nullopt;
 
   /// Declares `loss.*`.
   void add_options(boost::program_options::options_description& options);
   /// Throws c10::ValueError naming the option.
   void validate() const;
+  /// Refuses schedules whose places do not ascend in a run of `steps`. Throws likewise.
+  void check_places(int64_t steps) const;
   /// Refuses a divergence that these soft targets do not determine. Throws c10::ValueError naming
   /// both options, the reason and the remedy.
   void check_payload(Payload payload) const;
+
+  /// With alpha, beta and temperature of step `step` (0-based) in a run of `steps`.
+  LossConfig at(int64_t step, int64_t steps) const;
 };
 
 /// Sums over the valid tokens of a block, nats. loss = alpha·T²·kl + (1 - alpha)·ce (tvd: T for

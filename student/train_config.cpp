@@ -6,9 +6,28 @@
 #include <cmath>
 #include <numbers>
 
+#include "comm/schedule.h"
+
 namespace temper {
 
 namespace po = boost::program_options;
+
+namespace {
+
+constexpr const char* kLrSchedule = "train.lr-schedule";
+
+/// Otherwise lr_schedule is a Schedule of factors.
+bool has_named_schedule(const TrainConfig& config) {
+  const std::string& name = config.lr_schedule;
+  return name == "cosine" || name == "linear" || name == "wsd" || name == "constant";
+}
+
+Schedule factors_of(const TrainConfig& config) {
+  return Schedule::parse(config.lr_schedule, kLrSchedule,
+                         "cosine, linear, wsd or constant, or factors of train.lr: ");
+}
+
+}  // namespace
 
 void TrainConfig::add_options(po::options_description& options, bool with_teacher) {
   const auto count = [](int64_t* member) {
@@ -39,8 +58,16 @@ void TrainConfig::add_options(po::options_description& options, bool with_teache
       "each student rank keeps the optimizer's state of its own share of the weights, and updates "
       "these (ZeRO-1): 1/N of the memory, the same bits");
   add("train.lr", number(&lr), "highest learning rate");
+  add("train.lr-schedule",
+      po::value<std::string>(&lr_schedule)->default_value(lr_schedule)->value_name("NAME"),
+      (std::string("the learning rate after the warm-up: cosine, linear, wsd (stable, then a "
+                   "linear decay), constant, or factors of train.lr: ") +
+       kScheduleForms)
+          .c_str());
   add("train.min-lr-share", number(&min_lr_share),
-      "share of train.lr that is left at the end of the cosine");
+      "share of train.lr that is left at the end of cosine, linear and wsd");
+  add("train.decay-share", number(&decay_share),
+      "share of the steps, the last ones, that the decay of wsd takes");
   add("train.warmup", count(&warmup), "steps of linear warm-up");
   add("train.weight-decay", number(&weight_decay), "decoupled weight decay of the matrices");
   add("train.beta1", number(&beta1), "AdamW's decay of the first moment");
@@ -73,7 +100,16 @@ void TrainConfig::validate() const {
   };
   TORCH_CHECK_VALUE(std::isfinite(lr) && lr > 0, "--train.lr is ", lr,
                     ": give a finite number above 0");
+  if (!has_named_schedule(*this)) {
+    const Schedule factors = factors_of(*this);
+    TORCH_CHECK_VALUE(factors.lowest() >= 0, "--train.lr-schedule is '", lr_schedule,
+                      "': ", factors.lowest(),
+                      " is no factor of a learning rate; give numbers of at "
+                      "least 0");
+    check_places(steps);
+  }
   in_range("train.min-lr-share", min_lr_share, 0, 1, "from 0 to 1");
+  in_range("train.decay-share", decay_share, 1e-6, 1, "above 0, at most 1");
   in_range("train.weight-decay", weight_decay, 0, 1e3, "of at least 0");
   in_range("train.beta1", beta1, 0, 0.999999, "from 0 to below 1");
   in_range("train.beta2", beta2, 0, 0.999999, "from 0 to below 1");
@@ -84,12 +120,30 @@ void TrainConfig::validate() const {
                     "': give adamw or sgd");
 }
 
-double TrainConfig::learning_rate(int64_t step) const {
-  if (step < warmup) return lr * static_cast<double>(step + 1) / static_cast<double>(warmup);
+void TrainConfig::check_places(int64_t steps_of_run) const {
+  if (!has_named_schedule(*this)) factors_of(*this).check_places(steps_of_run, kLrSchedule);
+}
+
+double TrainConfig::lr_factor(int64_t step) const {
+  if (lr_schedule == "constant") return 1;
+  if (!has_named_schedule(*this)) return factors_of(*this).value(step, steps);
+  if (lr_schedule == "wsd") {
+    const auto last = static_cast<double>(steps - 1);
+    const double begin = std::max(static_cast<double>(warmup), last * (1.0 - decay_share));
+    const double left = last - static_cast<double>(step);
+    return min_lr_share +
+           (1.0 - min_lr_share) * std::clamp(left / std::max(1.0, last - begin), 0.0, 1.0);
+  }
   const double span = static_cast<double>(std::max<int64_t>(1, steps - 1 - warmup));
   const double progress = std::min(1.0, static_cast<double>(step - warmup) / span);
-  const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
-  return lr * (min_lr_share + (1.0 - min_lr_share) * cosine);
+  const double left = lr_schedule == "linear" ? 1.0 - progress
+                                              : 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
+  return min_lr_share + (1.0 - min_lr_share) * left;
+}
+
+double TrainConfig::learning_rate(int64_t step) const {
+  if (step < warmup) return lr * static_cast<double>(step + 1) / static_cast<double>(warmup);
+  return lr * lr_factor(step);
 }
 
 }  // namespace temper

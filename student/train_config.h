@@ -19,7 +19,9 @@ struct TrainConfig {
   int64_t seq = 128;             ///< tokens per sequence
   std::string optimizer = "adamw";
   double lr = 1e-3;
-  double min_lr_share = 0.1;  ///< of lr, at the end of the cosine
+  std::string lr_schedule = "cosine";  ///< after the warm-up; see learning_rate()
+  double min_lr_share = 0.1;           ///< of lr, at the end of cosine, linear and wsd
+  double decay_share = 0.2;            ///< of the steps, for the decay of wsd
   int64_t warmup = 50;
   double weight_decay = 0.1;
   double beta1 = 0.9;
@@ -35,10 +37,25 @@ struct TrainConfig {
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
 
-  /// Learning rate of a step (0-based): linear warm-up over `warmup` steps, then a cosine down to
-  /// min_lr_share·lr at the last step (Loshchilov and Hutter 2017, arXiv 1608.03983, without
-  /// restarts).
+  /// Refuses an lr_schedule whose places do not ascend in a run of `steps_of_run`: the teacher's
+  /// first training may have other steps. Throws likewise.
+  void check_places(int64_t steps_of_run) const;
+
+  /// Learning rate of a step (0-based): linear warm-up over `warmup` steps, then lr times
+  ///
+  ///   cosine    half a cosine from 1 to min_lr_share at the last step (Loshchilov and Hutter
+  ///             2017, arXiv 1608.03983, without restarts)
+  ///   linear    a line from 1 to min_lr_share at the last step
+  ///   wsd       warm-up, stable, decay: 1, then over the last decay_share of the steps a line to
+  ///             min_lr_share (Hu et al. 2024, MiniCPM, arXiv 2404.06395)
+  ///   constant  1
+  ///
+  /// or else the value of lr_schedule as a Schedule.
   double learning_rate(int64_t step) const;
+
+ private:
+  /// Of lr, after the warm-up.
+  double lr_factor(int64_t step) const;
 };
 
 }  // namespace temper

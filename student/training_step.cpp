@@ -122,7 +122,7 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     cast.through(end);
   };
 
-  LossConfig loss = loss_;
+  LossConfig loss = loss_.at(step, config_.steps);
   if (config_.free_running.writes(step, seed_)) loss.alpha = 1;  // nobody has labelled these rows
   LossSums sums;
   const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());

@@ -3,17 +3,19 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "teacher/payload_encoder.h"
 
 namespace temper {
 
 TeacherInference::TeacherInference(const Transformer& model, at::ScalarType compute,
-                                   const PayloadSpec& payload, double temperature, uint64_t seed)
+                                   const PayloadSpec& payload, RunSchedule temperature,
+                                   uint64_t seed)
     : model_(model),
       compute_(compute),
       payload_(payload),
-      temperature_(temperature),
+      temperature_(std::move(temperature)),
       seed_(seed),
       head_(model.head(compute)) {}
 
@@ -41,6 +43,7 @@ void TeacherInference::encode(const MicroBatchId& id, const at::Tensor& hidden,
   std::vector<double> uniform;
   if (payload_.kind == Payload::kSample)
     uniform = draw_uniform(seed_, id.step, id.first_row, id.rows, hidden.size(0) / id.rows);
+  const double temperature = temperature_.at(id.step);
   const int64_t at_a_time = int64_t{on_cpu() ? 4 : 32} << 20;  // logits; a GPU wants more at once
   const int64_t chunk = std::max<int64_t>(16, at_a_time / payload_.vocab);
   for (int64_t begin = 0; begin < hidden.size(0); begin += chunk) {
@@ -54,7 +57,7 @@ void TeacherInference::encode(const MicroBatchId& id, const at::Tensor& hidden,
     const at::Tensor logits = at::mm(hidden.narrow(0, begin, n), head_.t());  // (n, V)
     std::vector<double> own;
     if (!uniform.empty()) own.assign(uniform.begin() + begin, uniform.begin() + begin + n);
-    encode_payload(logits, payload_, temperature_, own, begin, out);
+    encode_payload(logits, payload_, temperature, own, begin, out);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <functional>
 
+#include "comm/schedule.h"
 #include "comm/soft_targets.h"
 #include "model/transformer.h"
 
@@ -13,9 +14,9 @@ namespace temper {
 class TeacherInference {
  public:
   /// `model` must outlive the object. `compute` is the dtype of matrix products; `temperature` is
-  /// that of the soft targets, `seed` of the draws (payload sample).
+  /// that of each step's soft targets, `seed` that of the draws (payload sample).
   TeacherInference(const Transformer& model, at::ScalarType compute, const PayloadSpec& payload,
-                   double temperature, uint64_t seed);
+                   RunSchedule temperature, uint64_t seed);
 
   const PayloadSpec& payload() const { return payload_; }
   bool on_cpu() const { return head_.is_cpu(); }
@@ -40,7 +41,7 @@ class TeacherInference {
   const Transformer& model_;
   at::ScalarType compute_;
   PayloadSpec payload_;
-  double temperature_;
+  RunSchedule temperature_;
   uint64_t seed_;
   at::Tensor head_;  // (V, C) in the compute dtype
 };

@@ -20,10 +20,18 @@ void TeacherConfig::add_options(po::options_description& options) {
   model.add_options(options);
   auto add = options.add_options();
   add("teacher.temperature",
-      po::value<double>(&temperature)->default_value(temperature)->value_name("T"),
-      "training temperature: the softmaxes of teacher and student in the KL term are taken at T, "
-      "and the term is scaled by "
-      "T^2; not the temperature of decoding, and not the one that calibration fits");
+      po::value<std::string>()
+          ->default_value(temperature.text())
+          ->value_name("T")
+          ->notifier([this](const std::string& text) {
+            temperature = Schedule::parse(text, "teacher.temperature");
+          }),
+      (std::string(
+           "training temperature: the softmaxes of teacher and student in the KL term are taken at "
+           "T, and the term is scaled by T^2; not the temperature of decoding, and not the one "
+           "that calibration fits. ") +
+       "T is " + kScheduleForms)
+          .c_str());
   add("teacher.payload",
       po::value<std::string>(&payload)->default_value(payload)->value_name("KIND"),
       "what travels per token: full (all logits); hidden (the last hidden state; the students have "
@@ -63,8 +71,7 @@ void TeacherConfig::add_options(po::options_description& options) {
 }
 
 void TeacherConfig::validate() const {
-  TORCH_CHECK_VALUE(std::isfinite(temperature) && temperature > 0, "--teacher.temperature is ",
-                    temperature,
+  TORCH_CHECK_VALUE(temperature.lowest() > 0, "--teacher.temperature is ", temperature.text(),
                     ": a temperature must be a finite number above 0 (1 to 8 are usual)");
   payload_from_name(payload);
   if (values != "auto") value_type_from_name(values, "teacher.values");

@@ -8,13 +8,14 @@
 #include <string>
 
 #include "comm/payload.h"
+#include "comm/schedule.h"
 #include "model/model_config.h"
 
 namespace temper {
 
 struct TeacherConfig {
   ModelConfig model{"teacher"};
-  double temperature = 2.0;      ///< T of the soft targets, in both softmaxes of the KL term
+  Schedule temperature = 2.0;    ///< T of the soft targets, in both softmaxes of the KL term
   std::string payload = "full";  ///< what travels per token: full, hidden, topk or sample
   int64_t topk = 64;             ///< entries per token of the payload topk
   int64_t draws = 12;            ///< per token of the payload sample

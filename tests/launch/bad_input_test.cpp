@@ -124,6 +124,26 @@ TEST(BadInputTest, TemperatureThatIsNone) {
   refused({"--teacher.temperature", "warm"}, {"teacher.temperature", "warm"});
 }
 
+TEST(BadInputTest, ScheduleThatIsNone) {
+  refused({"--loss.alpha", "0:0.9,half:0.1"},
+          {"--loss.alpha", "0:0.9,half:0.1", "'half:0.1'", "0:0.9,50%:0.9,100%:0.1"});
+  refused({"--teacher.temperature", "0:4,100%:0"}, {"--teacher.temperature", "0:4,100%:0"});
+  refused({"--train.lr-schedule", "cosin"}, {"--train.lr-schedule", "cosin", "cosine"});
+}
+
+TEST(BadInputTest, StoreOfATemperatureThatChanges) {
+  const std::vector<std::string> words = {"/x", "--teacher.temperature 0:4,100%:1",
+                                          "give --teacher.temperature a plain number"};
+  const Arguments changing = {"--teacher.temperature", "0:4,100%:1"};
+  const auto with = [&](Arguments more) {
+    more.insert(more.end(), changing.begin(), changing.end());
+    return more;
+  };
+  refused(with({"--teacher.tee", "/x"}), words);
+  refused(with({"--teacher.store", "/x", "--launch.teachers", "0"}), words);
+  refused(with({"--record.store", "/x"}), words, "record");
+}
+
 TEST(BadInputTest, UnwritableRunFolder) {
   const ScratchDir scratch;
   write_text(scratch / "file", "x");

@@ -92,6 +92,23 @@ TEST(ReportTest, ShowsTableCurvesAndDiagrams) {
   EXPECT_LT(html.size(), 1'000'000u);
 }
 
+TEST(ReportTest, DrawsWhatChangesInTheLoss) {
+  const ScratchDir scratch;
+  write_text(scratch / "config.ini",
+             "[run]\n[loss]\nalpha = 0:1,5:0\n[teacher]\ntemperature = 2\n");
+  write_text(scratch / "metrics.jsonl", metrics(6));
+  EXPECT_EQ(page(scratch).find("Weights of the loss"), std::string::npos);
+  std::string lines;
+  for (int step = 0; step < 6; ++step) {
+    lines += nlohmann::json{{"step", step}, {"loss", 5.0}, {"alpha", 1 - 0.2 * step}}.dump() + "\n";
+  }
+  write_text(scratch / "metrics.jsonl", lines);
+  const std::string html = page(scratch);
+  EXPECT_NE(html.find("Weights of the loss"), std::string::npos);
+  EXPECT_EQ(html.find("Training temperature"), std::string::npos);
+  EXPECT_EQ(read_run(scratch.path()).metrics.at(5).alpha, 0);
+}
+
 TEST(ReportTest, MissingPiecesAndNullsAreHarmless) {
   const ScratchDir scratch;
   ModelResult broken = result("model", 0);

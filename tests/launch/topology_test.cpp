@@ -53,7 +53,8 @@ at::Tensor flat(const std::string& path) {
 }
 
 Trained train(const Layout& layout, const std::string& optimizer, const std::string& dir,
-              const std::string& payload = "full") {
+              const std::string& payload = "full",
+              const std::vector<std::string>& loss = {"--loss.alpha", "0.7"}) {
   const std::string gradient = dir + "-gradient.safetensors";
   std::vector<std::string> arguments = {"distill",
                                         "--run.dir",
@@ -88,8 +89,6 @@ Trained train(const Layout& layout, const std::string& optimizer, const std::str
                                         "4",
                                         "--train.clip",
                                         "1",
-                                        "--loss.alpha",
-                                        "0.7",
                                         "--evaluate.max-tokens",
                                         "256",
                                         "--run.threads",
@@ -98,6 +97,7 @@ Trained train(const Layout& layout, const std::string& optimizer, const std::str
                                         payload};
   for (const char* more : {"--train.lr", optimizer == "sgd" ? "0.1" : "0.001"})
     arguments.emplace_back(more);
+  arguments.insert(arguments.end(), loss.begin(), loss.end());
   const Outcome outcome = launch(arguments, layout.ranks);
   EXPECT_EQ(outcome.code, 0) << layout.name << "\n" << outcome.err;
   if (outcome.code != 0) return {};
@@ -172,6 +172,57 @@ TEST(TopologyTest, EveryPayloadGivesTheSameRunOnEveryLayout) {
       EXPECT_LE(curve, 1e-4) << payload << " " << layout.name;
     }
   }
+}
+
+// Teacher and student find alpha and T of a step each on its own; teachers take micro-batches of
+// several steps into one forward pass.
+TEST(TopologyTest, ScheduledLossesAreTheSameOnEveryLayout) {
+  const ScratchDir scratch;
+  const std::vector<std::string> loss = {"--loss.alpha", "0:0.9,50%:0.9,100%:0.1",
+                                         "--teacher.temperature", "cosine 0:4,15:1"};
+  for (const std::string payload : {"full", "topk"}) {
+    const std::string dir = scratch / payload;
+    const Trained alone = train(layouts()[0], "adamw", dir, payload, loss);
+    ASSERT_EQ(alone.losses.size(), 20u) << payload;
+    const std::vector<double> alpha = metric(dir + "/metrics.jsonl", "alpha"),
+                              temperature = metric(dir + "/metrics.jsonl", "temperature"),
+                              kl = metric(dir + "/metrics.jsonl", "kl"),
+                              ce = metric(dir + "/metrics.jsonl", "ce");
+    ASSERT_EQ(alpha.size(), 20u);
+    ASSERT_EQ(temperature.size(), 20u);
+    for (size_t step = 0; step < 20; ++step) {
+      const auto s = static_cast<double>(step);
+      EXPECT_NEAR(alpha[step], s <= 9.5 ? 0.9 : 0.9 - 0.8 * (s - 9.5) / 9.5, 1e-12);
+      const double way = std::min(1.0, s / 15);
+      EXPECT_NEAR(temperature[step], 4 - 1.5 * (1 - std::cos(M_PI * way)), 1e-12);
+      const double t = temperature[step];
+      EXPECT_NEAR(alone.losses[step], alpha[step] * t * t * kl[step] + (1 - alpha[step]) * ce[step],
+                  1e-9);
+    }
+    std::vector<std::string> ahead = loss;
+    ahead.insert(ahead.end(), {"--teacher.batch", "12", "--teacher.lookahead", "6"});
+    for (const auto& [layout, options] :
+         {std::pair(layouts()[4], loss), std::pair(layouts()[9], ahead)}) {
+      const std::string own = dir + std::to_string(layout.micro_batch);
+      const Trained other = train(layout, "adamw", own, payload, options);
+      ASSERT_EQ(other.losses.size(), 20u) << payload << " " << layout.name;
+      const double curve = largest_relative(other.losses, alone.losses);
+      std::printf("  %-8s %-42s AdamW loss curve %.1e\n", payload.c_str(), layout.name.c_str(),
+                  curve);
+      EXPECT_LE(curve, 1e-4) << payload << " " << layout.name;
+      EXPECT_EQ(metric(own + "/metrics.jsonl", "alpha"), alpha);
+      EXPECT_EQ(metric(own + "/metrics.jsonl", "temperature"), temperature);
+    }
+  }
+  // A schedule that never changes is the plain number, to the last bit, and no news.
+  const Trained plain = train(layouts()[0], "adamw", scratch / "plain");
+  const Trained level =
+      train(layouts()[0], "adamw", scratch / "level", "full",
+            {"--loss.alpha", "0:0.7,100%:0.7", "--teacher.temperature", "step 0:2,50%:2"});
+  EXPECT_EQ(level.losses, plain.losses);
+  EXPECT_TRUE(at::equal(level.weights, plain.weights));
+  EXPECT_EQ(read_text(scratch / "level/metrics.jsonl").find("temperature"), std::string::npos);
+  EXPECT_EQ(read_text(scratch / "level/metrics.jsonl").find("alpha"), std::string::npos);
 }
 
 TEST(TopologyTest, TheSameLayoutTwiceIsTheSameBitForBit) {

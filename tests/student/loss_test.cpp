@@ -128,5 +128,54 @@ TEST(LossTest, RefusesBadTemperaturesAndWeights) {
   }
 }
 
+TEST(LossTest, AlphaBetaAndTemperatureOfAStep) {
+  LossConfig config{0.5, 2.0};
+  config.beta = 0.25;
+  const LossConfig same = config.at(7, 10);
+  EXPECT_EQ(same.alpha, 0.5);
+  EXPECT_EQ(same.temperature, 2.0);
+  EXPECT_EQ(same.beta, 0.25);
+
+  config.alpha_schedule = Schedule::parse("0:1,4:0", "loss.alpha");
+  config.beta_schedule = Schedule::parse("step 0:0.5,3:1", "loss.beta");
+  config.temperature_schedule = Schedule::parse("0%:5,100%:1", "teacher.temperature");
+  const LossConfig later = config.at(3, 5);
+  EXPECT_EQ(later.alpha, 0.25);
+  EXPECT_EQ(later.beta, 1);
+  EXPECT_EQ(later.temperature, 2);
+  config.validate();
+  config.check_places(5);
+}
+
+TEST(LossTest, RefusesSchedulesThatGoTooFar) {
+  const auto message = [](auto change) -> std::string {
+    LossConfig config;
+    change(config);
+    try {
+      config.validate();
+      config.check_places(100);
+    } catch (const c10::ValueError& error) {
+      return error.what_without_backtrace();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(message([](LossConfig& c) {
+              c.alpha_schedule = Schedule::parse("0:1,9:1.5", "loss.alpha");
+            }).find("--loss.alpha is 0:1,9:1.5: "),
+            0u);
+  EXPECT_EQ(message([](LossConfig& c) {
+              c.beta_schedule = Schedule::parse("0:-1,9:1", "loss.beta");
+            }).find("--loss.beta is 0:-1,9:1: "),
+            0u);
+  EXPECT_EQ(message([](LossConfig& c) {
+              c.temperature_schedule = Schedule::parse("0:4,100%:0", "teacher.temperature");
+            }).find("--teacher.temperature is 0:4,100%:0: "),
+            0u);
+  EXPECT_EQ(message([](LossConfig& c) {
+              c.alpha_schedule = Schedule::parse("90:1,50%:0", "loss.alpha");
+            }).find("--loss.alpha is '90:1,50%:0': of 100 steps"),
+            0u);
+}
+
 }  // namespace
 }  // namespace temper

@@ -3,7 +3,9 @@
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <numbers>
 
 namespace temper {
 namespace {
@@ -20,6 +22,72 @@ TEST(TrainConfigTest, WarmsUpAndFollowsTheCosine) {
   // Half of the 90 steps between 10 and 100: the mean of the two ends.
   EXPECT_NEAR(config.learning_rate(55), 1.1, 1e-12);
   EXPECT_NEAR(config.learning_rate(100), 0.2, 1e-12);
+}
+
+TrainConfig scheduled(const std::string& schedule) {
+  TrainConfig config;
+  config.lr_schedule = schedule;
+  config.steps = 101;
+  config.warmup = 10;
+  config.lr = 2.0;
+  config.min_lr_share = 0.1;
+  return config;
+}
+
+// Runs of earlier versions must come out the same.
+TEST(TrainConfigTest, TheCosineKeepsItsBits) {
+  const TrainConfig config = scheduled("cosine");
+  EXPECT_EQ(TrainConfig().lr_schedule, "cosine");
+  for (int64_t step = 10; step < 105; ++step) {
+    const double progress = std::min(1.0, static_cast<double>(step - 10) / 90.0);
+    const double cosine = 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
+    EXPECT_EQ(config.learning_rate(step), 2.0 * (0.1 + (1.0 - 0.1) * cosine)) << step;
+  }
+}
+
+TEST(TrainConfigTest, EveryScheduleWarmsUpFirst) {
+  for (const char* name : {"cosine", "linear", "wsd", "constant", "0:0.5,100%:0.25"}) {
+    const TrainConfig config = scheduled(name);
+    for (int64_t step = 0; step < 10; ++step) {
+      EXPECT_EQ(config.learning_rate(step), 2.0 * static_cast<double>(step + 1) / 10.0)
+          << name << " " << step;
+    }
+  }
+}
+
+TEST(TrainConfigTest, FollowsALine) {
+  const TrainConfig config = scheduled("linear");
+  EXPECT_EQ(config.learning_rate(10), 2.0);
+  EXPECT_NEAR(config.learning_rate(28), 2.0 - 1.8 * 0.2, 1e-12);  // 18 of 90 steps
+  EXPECT_NEAR(config.learning_rate(100), 0.2, 1e-12);
+  EXPECT_NEAR(config.learning_rate(500), 0.2, 1e-12);
+}
+
+TEST(TrainConfigTest, StaysAndDecaysAtTheEnd) {
+  TrainConfig config = scheduled("wsd");
+  for (int64_t step = 10; step <= 80; ++step) EXPECT_EQ(config.learning_rate(step), 2.0) << step;
+  EXPECT_NEAR(config.learning_rate(85), 2.0 - 1.8 * 0.25, 1e-12);  // 5 of 20 steps
+  EXPECT_NEAR(config.learning_rate(100), 0.2, 1e-12);
+  config.decay_share = 1;  // no room for it before the warm-up: a line from there
+  for (int64_t step = 10; step <= 100; ++step) {
+    EXPECT_NEAR(config.learning_rate(step), scheduled("linear").learning_rate(step), 1e-12) << step;
+  }
+  config.warmup = 100;  // all of it but one step
+  EXPECT_EQ(config.learning_rate(99), 2.0);
+  EXPECT_TRUE(std::isfinite(config.learning_rate(100)));
+}
+
+TEST(TrainConfigTest, StaysConstant) {
+  for (const int64_t step : {10, 50, 100, 500})
+    EXPECT_EQ(scheduled("constant").learning_rate(step), 2.0);
+}
+
+TEST(TrainConfigTest, FollowsPoints) {
+  const TrainConfig config = scheduled("10:1,60%:1,100%:0");
+  EXPECT_EQ(config.learning_rate(10), 2.0);
+  EXPECT_EQ(config.learning_rate(60), 2.0);
+  EXPECT_NEAR(config.learning_rate(70), 1.5, 1e-12);
+  EXPECT_EQ(config.learning_rate(100), 0.0);
 }
 
 TEST(TrainConfigTest, RefusesNamingTheOption) {
@@ -40,6 +108,22 @@ TEST(TrainConfigTest, RefusesNamingTheOption) {
             std::string::npos);
   EXPECT_NE(message([](TrainConfig& c) { c.optimizer = "lion"; }).find("'lion'"),
             std::string::npos);
+  EXPECT_NE(
+      message([](TrainConfig& c) { c.lr_schedule = "cosin"; })
+          .find("--train.lr-schedule is 'cosin': 'cosin' is neither a finite number nor "
+                "PLACE:VALUE; give cosine, linear, wsd or constant, or factors of train.lr: "),
+      std::string::npos);
+  EXPECT_NE(message([](TrainConfig& c) {
+              c.lr_schedule = "0:1,50%:-0.1";
+            }).find("--train.lr-schedule is '0:1,50%:-0.1': -0.1 is no factor"),
+            std::string::npos);
+  EXPECT_NE(message([](TrainConfig& c) {
+              c.lr_schedule = "900:1,50%:0.1";
+            }).find("of 1000 steps, point 2 is at step 499.5"),
+            std::string::npos);
+  EXPECT_NE(
+      message([](TrainConfig& c) { c.decay_share = 0; }).find("--train.decay-share is 0: give"),
+      std::string::npos);
 }
 
 }  // namespace
