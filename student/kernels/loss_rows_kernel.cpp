@@ -60,6 +60,11 @@ class RowLoss {
   void operator()(int64_t row);
 
  private:
+  /// Σ of the tail's exponentials, relative to its own largest logit, and what that is less the
+  /// row's.
+  struct Tail {
+    double sum, below;
+  };
   bool load(int64_t row);
   void compute(int64_t row, const RowScales& scales, double weight);
   void hard_labels(const RowScales& scales);
@@ -67,8 +72,9 @@ class RowLoss {
   void dense_terms(const RowScales& scales, const D& terms);
   template <int P>
   void sparse(int64_t row, const RowScales& scales);
-  void bucket(int64_t row, const RowScales& scales, double of_ids);
-  void dense_gradient(double soft, const RowScales& scales);
+  void bucket(int64_t row, const RowScales& scales, const Tail& tail);
+  /// t_ = soft · s_, and the hard part of factor · u_.
+  void dense_gradient(double soft, double factor, const RowScales& scales);
   void entries_and_dense(int64_t row, const RowScales& scales);
 
   static Vec<T> load(const T* from, int64_t i) { return Vec<T>::loadu(from + i); }
@@ -152,13 +158,19 @@ void RowLoss<T>::sparse(int64_t row, const RowScales& scales) {
     of_ids += std::exp(z / block_.temperature);
     of_ids_one += std::exp(z);
   }
+  // What the dense exponentials are relative to. Those of a tail to its own largest logit: at a
+  // small T they would all be 0 beside the K's.
+  T dense_max = max_;
   if (apart) {  // what is left of the sums is the tail itself, not a difference
     for (int64_t k = 0; k < block_.entries; ++k) s_[ids[k]] = kNoLogit<T>;
+    const T most = *std::max_element(s_, s_ + n_);
+    if (most > kNoLogit<T>) dense_max = most;
   }
+  const double below = static_cast<double>(dense_max) - static_cast<double>(max_);
   const Vec<T> inverse = constant(1 / block_.temperature);
   BlockSums<T, 2> sums;
   walk<T>(padded_, sums, [&](int64_t i) {
-    const Vec<T> x = (load(s_, i) - Vec<T>(max_)) * inverse;
+    const Vec<T> x = (load(s_, i) - Vec<T>(dense_max)) * inverse;
     const Vec<T> e = exp_of(x);
     const Vec<T> one = at_one<P>(x, e, block_.temperature);
     sums.add(0, e);
@@ -166,27 +178,26 @@ void RowLoss<T>::sparse(int64_t row, const RowScales& scales) {
     e.store(s_ + i);
     one.store(u_ + i);
   });
-  z_ = sums[0] + (apart ? of_ids : 0.0);
-  sums_.z_one = sums[1] + (apart ? of_ids_one : 0.0);
+  z_ = sums[0] * std::exp(below / block_.temperature) + (apart ? of_ids : 0.0);
+  sums_.z_one = sums[1] * std::exp(below) + (apart ? of_ids_one : 0.0);
   if (apart) {
-    bucket(row, scales, sums[0]);
+    bucket(row, scales, {sums[0], below});
   } else {
     entries_and_dense(row, scales);
   }
 }
 
-/// t_ = soft · s_, and the hard part of u_.
 template <typename T>
-void RowLoss<T>::dense_gradient(double soft, const RowScales& scales) {
+void RowLoss<T>::dense_gradient(double soft, double factor, const RowScales& scales) {
   const Vec<T> of_soft = constant(soft);
-  const Vec<T> hard = constant(scales.hard / sums_.z_one), flat = constant(scales.flat);
+  const Vec<T> hard = constant(factor * scales.hard / sums_.z_one), flat = constant(scales.flat);
   walk<T>(padded_,
           [&](int64_t i) { (load(s_, i) * of_soft + (load(u_, i) * hard - flat)).store(t_ + i); });
 }
 
-// K ids and their complement are K + 1 outcomes. `rest`: Σ of s_, which lacks the K.
+// K ids and their complement are K + 1 outcomes.
 template <typename T>
-void RowLoss<T>::bucket(int64_t row, const RowScales& scales, double rest) {
+void RowLoss<T>::bucket(int64_t row, const RowScales& scales, const Tail& tail) {
   const auto entries = static_cast<size_t>(block_.entries);
   const int64_t* ids = block_.ids + row * block_.entries;
   const double* given = block_.log_q + row * block_.entries;
@@ -200,7 +211,7 @@ void RowLoss<T>::bucket(int64_t row, const RowScales& scales, double rest) {
     log_p_[k] = x_[k] - std::log(z_);
     log_q_[k] = given[k] + shift;
   }
-  log_p_[entries] = std::log(rest / z_);
+  log_p_[entries] = std::log(tail.sum) + tail.below / block_.temperature - std::log(z_);
   with_terms(block_.divergence, block_.beta, [&](const auto& terms) {
     double mean = 0;
     sums_.divergence = 0;
@@ -214,7 +225,8 @@ void RowLoss<T>::bucket(int64_t row, const RowScales& scales, double rest) {
     for (size_t k = 0; k <= entries; ++k) g_[k] -= std::exp(log_p_[k]) * mean;
   });
   // Each id's share of the student's own tail; those of the K are written over.
-  dense_gradient(rest > 0 ? scales.soft * g_[entries] / rest : 0.0, scales);
+  dense_gradient(tail.sum > 0 ? scales.soft * g_[entries] / tail.sum : 0.0, std::exp(tail.below),
+                 scales);
   for (size_t k = 0; k < entries; ++k) {
     const double one = std::exp(x_[k] * block_.temperature) / sums_.z_one;
     t_[ids[k]] = static_cast<T>(scales.soft * g_[k] + scales.hard * one - scales.flat);
@@ -226,7 +238,7 @@ template <typename T>
 void RowLoss<T>::entries_and_dense(int64_t row, const RowScales& scales) {
   const auto entries = static_cast<size_t>(block_.entries);
   const int64_t* ids = block_.ids + row * block_.entries;
-  dense_gradient(scales.soft / z_, scales);
+  dense_gradient(scales.soft / z_, 1.0, scales);
   if (block_.soft == SoftRows::kDraws) {
     const double share = 1.0 / static_cast<double>(entries);
     sums_.divergence = -block_.scalars[row];

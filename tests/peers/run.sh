@@ -21,6 +21,19 @@ echo "[peers] decoding, made anew, against that in tests/model/golden_generation
 "$python" tests/peers/compare_generation.py "$work/golden_generation" tests/model/golden_generation
 bash tests/peers/tokenizers.sh "$python"
 
+echo "[peers] losses by PyTorch and TRL, made anew, against those in tests/student/golden_losses.safetensors"
+peers_losses_python
+"$losses_python" tests/peers/make_losses.py "$work/losses.safetensors"
+"$losses_python" - "$work/losses.safetensors" tests/student/golden_losses.safetensors <<'PYTHON'
+import sys
+from safetensors.torch import load_file
+new, kept = (load_file(path) for path in sys.argv[1:])
+assert new.keys() == kept.keys(), "other cases: run make_losses.py"
+worst = max(((new[name] - kept[name]).abs().max() / kept[name].abs().max().clamp(min=1)).item() for name in new)
+print(f"{len(new)} tensors, at most {worst:.1e} apart")
+sys.exit(0 if worst <= 1e-12 else 1)
+PYTHON
+
 echo "[peers] students written by temper, opened by transformers"
 temper=build/release/temper
 for family in gpt2 llama mistral qwen2 qwen3; do

@@ -164,6 +164,24 @@ TEST_P(LabelTermsTest, KernelEqualsTensorOperationsInDouble) {
 INSTANTIATE_TEST_SUITE_P(Cases, LabelTermsTest, testing::ValuesIn(loss_cases()),
                          [](const auto& parameter) { return std::string(parameter.param.name); });
 
+// T → 0: the softmaxes become one-hot, and nothing overflows.
+TEST(LabelLossTest, TinyTemperaturesStayFinite) {
+  at::manual_seed(6);
+  const at::Tensor logits = at::randn({4, 50}) * 3, teacher = at::randn({4, 50}) * 3;  // (N, V)
+  for (const double temperature : {1e-1, 1e-2, 1e-3}) {
+    for (const LossCase& each : loss_cases()) {
+      LossConfig config = each.config(0.5, temperature, 0.1);
+      config.labels.temperature = temperature;
+      at::Tensor gradient = logits.clone();
+      const LossSums sums =
+          distillation_loss_(gradient, soft_targets_of(each.payload, teacher, temperature),
+                             at::zeros({4}, at::kLong), config);
+      EXPECT_TRUE(std::isfinite(sums.loss)) << each.name << " T " << temperature;
+      EXPECT_TRUE(at::isfinite(gradient).all().item<bool>()) << each.name << " T " << temperature;
+    }
+  }
+}
+
 TEST(LabelLossTest, ExtremeLogitsStayFinite) {
   LossConfig config{0.5, 2.0};
   config.labels = {.smoothing = 0, .temperature = 2, .confidence_penalty = 0.1, .z_loss = 1e-4};
