@@ -36,7 +36,7 @@ class BuiltinLanguage : public Corpus {
 
   /// p(next token | the row so far) after each token of `tokens` (S) int64, each document of the
   /// row on its own: (S, V) float64.
-  at::Tensor true_distribution(const at::Tensor& tokens) const;
+  at::Tensor true_distribution(const at::Tensor& tokens) const override;
 
  private:
   std::vector<int32_t> row(Part part, uint64_t seed, int64_t index, int64_t length) const;

@@ -68,6 +68,10 @@ class Corpus {
   /// wrote the corpus: (B, S) float64, nats, 0 where the label is ignored; an undefined tensor
   /// where the process is not known.
   virtual at::Tensor true_log_probs(const Batch&) const { return {}; }
+
+  /// Exact p(next | the row's tokens up to and including each position) of the same process: tokens
+  /// (S) int64 -> (S, vocab()) float64; an undefined tensor where the process is not known.
+  virtual at::Tensor true_distribution(const at::Tensor&) const { return {}; }
 };
 
 }  // namespace temper

@@ -13,6 +13,7 @@
 #include "model/hugging_face.h"
 #include "model/model_config.h"
 #include "model/safetensors.h"
+#include "student/truth.h"
 #include "student/writing.h"
 
 namespace temper {
@@ -113,6 +114,10 @@ class EvaluateCommand : public HeldOutCommand {
         "also compare with the teacher in this Hugging Face folder: mean KL(teacher, model) at T = "
         "1, and how "
         "often both find the same token most likely");
+    add("evaluate.truth", po::value<bool>(&truth_)->default_value(truth_)->value_name("true|false"),
+        "on the built-in language: also the exact KL of its distribution to the model's, and the "
+        "exact "
+        "calibration error");
     add("evaluate.writing-temperature",
         po::value<double>(&writing_temperature_)
             ->default_value(writing_temperature_)
@@ -157,6 +162,8 @@ class EvaluateCommand : public HeldOutCommand {
       teacher = open_teacher(model, data, world);
       agreement = compare_with_teacher(model, *teacher, data, run_.compute(), world);
     }
+    std::optional<Truth> truth;
+    if (truth_) truth = compare_with_truth(model, data, temperature_, run_.compute(), world);
     std::optional<WritingQuality> writing;
     if (writes_ > 0) {
       FreeRunningConfig config;
@@ -170,6 +177,14 @@ class EvaluateCommand : public HeldOutCommand {
       if (agreement) {
         json["kl_to_teacher"] = agreement->kl;
         json["agreement"] = agreement->arg_max;
+      }
+      if (truth) {
+        nlohmann::ordered_json& of = json["truth"];
+        of["exact_kl"] = truth->kl;
+        of["entropy"] = truth->entropy;
+        of["model_entropy"] = truth->model_entropy;
+        of["exact_calibration_error"] = truth->calibration_error;
+        of["tokens"] = truth->tokens;
       }
       if (writing) {
         nlohmann::ordered_json& of = json["writing"];
@@ -193,6 +208,14 @@ class EvaluateCommand : public HeldOutCommand {
     if (agreement) {
       std::printf("\nKL to the teacher %.4f nats per token; same most likely id %.2f%%\n",
                   agreement->kl, 100 * agreement->arg_max);
+    }
+    if (truth) {
+      std::printf(
+          "\nKL of the language to the model, exact: %.4f nats per token; calibration error, "
+          "exact: %.2f%%; entropy %.4f of the language, %.4f of the model\n",
+          truth->kl, 100 * truth->calibration_error, truth->entropy, truth->model_entropy);
+    } else if (truth_) {
+      std::printf("\nThe process that wrote this corpus is not known: no --evaluate.truth\n");
     }
     if (writing) {
       std::printf(
@@ -238,6 +261,7 @@ class EvaluateCommand : public HeldOutCommand {
   std::string teacher_;
   double temperature_ = 1.0;
   std::string dump_;
+  bool truth_ = false;
   int64_t writes_ = 0;
   double writing_temperature_ = 1;
 };
