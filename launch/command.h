@@ -25,6 +25,9 @@ class Command {
   virtual std::string summary() const = 0;  ///< one line for `temper --help`
   /// Declares the command's options; parsing writes into this object.
   virtual void add_options(boost::program_options::options_description& options) = 0;
+  /// The option that takes what stands on the command line without a name, once for each; empty:
+  /// the command has none.
+  virtual std::string positional() const { return ""; }
   /// Refuses what cannot be right whatever the files hold. Throws c10::ValueError.
   virtual void validate() const = 0;
   /// Runs on every rank of the world. Throws AgreedError before anything is under way, other
@@ -41,6 +44,7 @@ std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_generate_command();
 std::unique_ptr<Command> make_plan_command();
 std::unique_ptr<Command> make_write_command();
+std::unique_ptr<Command> make_report_command();
 
 /// One of each, in the order in which the help lists them.
 std::vector<std::unique_ptr<Command>> all_commands();

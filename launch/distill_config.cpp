@@ -24,6 +24,7 @@ void DistillConfig::add_options(po::options_description& options) {
   loss.add_options(options);
   train.add_options(options, /*with_teacher=*/true);
   evaluation.add_options(options);
+  log.add_options(options);
   add("compare.hard-labels",
       po::value<bool>(&hard_labels)->default_value(hard_labels)->value_name("true|false"),
       "also train the same student on hard labels alone, for the same steps");

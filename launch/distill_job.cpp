@@ -69,6 +69,17 @@ TrainingStage DistillJob::stage(const std::string& title, uint64_t seed) const {
   return stage;
 }
 
+std::string DistillJob::tensorboard_dir(const std::string& model) const {
+  return config.log.tensorboard ? dir + "/tensorboard/" + model : "";
+}
+
+void DistillJob::log_result(const std::string& model, const ModelResult& result) const {
+  if (!config.log.tensorboard) return;
+  const bool teacher = model == "teacher";
+  TensorboardFile(tensorboard_dir(model), "2.test")
+      .write(teacher ? config.teacher.train_steps : config.train.steps, test_scalars(result));
+}
+
 WorkPlan DistillJob::plan(uint64_t seed) const {
   const TrainConfig& train = config.train;
   return {train.steps, train.batch, train.micro_batch, train.seq, seed};
@@ -127,6 +138,7 @@ void DistillJob::prepare_teacher() {
   first.train.free_running = {};
   first.loss = {};  // what is asked of the student is not asked of the teacher
   first.metrics_path = dir + "/teacher-metrics.jsonl";
+  first.tensorboard_dir = tensorboard_dir("teacher");
   run_training(*teacher_, first, *everyone);
   judge_teacher(world);
   if (speaks())
@@ -182,6 +194,7 @@ void DistillJob::judge_teacher(const Communicator& holders) {
   const int from = everyone ? 0 : placement.teachers.front();
   summary_.results.push_back(
       result_from_json(nlohmann::ordered_json::parse(world.broadcast(json, from))));
+  if (speaks()) log_result("teacher", summary_.results.back());
 }
 
 Transformer DistillJob::new_student(uint64_t seed) const {
@@ -218,6 +231,7 @@ void DistillJob::distil(int64_t repetition) {
   TrainingStage own = stage("distil  ", seed);
   if (repetition == 0) {
     own.metrics_path = dir + "/metrics.jsonl";
+    own.tensorboard_dir = tensorboard_dir("distilled");
     own.checkpoint_dir = dir + "/checkpoints";
     own.gradient_path = config.gradient_path;
   }
@@ -241,6 +255,7 @@ void DistillJob::distil(int64_t repetition) {
     summary_.results.push_back(result);
     if (repetition == 0) {
       summary_.training = trained;
+      log_result("distilled", result);
       save_model(student, dir + "/student", result.fit.temperature, inputs_.tokenizer);
     }
   }
@@ -252,10 +267,15 @@ void DistillJob::train_on_hard_labels(int64_t repetition) {
   Transformer student = new_student(seed);
   TrainingStage own = stage("hard    ", seed);
   own.train.free_running = {};
-  if (repetition == 0) own.metrics_path = dir + "/hard-labels-metrics.jsonl";
+  if (repetition == 0) {
+    own.metrics_path = dir + "/hard-labels-metrics.jsonl";
+    own.tensorboard_dir = tensorboard_dir("hard-labels");
+  }
   run_training(student, own, *students_);
   const ModelResult result = judge_model(student, "student, hard labels", seed, role_);
-  if (speaks()) summary_.results.push_back(result);
+  if (!speaks()) return;
+  summary_.results.push_back(result);
+  if (repetition == 0) log_result("hard-labels", result);
 }
 
 void DistillJob::finish() {

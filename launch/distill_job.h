@@ -55,6 +55,10 @@ class DistillJob {
                           const Communicator& comm) const;
   void judge_teacher(const Communicator& holders);
   TrainingStage stage(const std::string& title, uint64_t seed) const;
+  /// The folder of TensorBoard's events of one model; empty without --log.tensorboard.
+  std::string tensorboard_dir(const std::string& model) const;
+  /// Adds the judged model's metrics to its events. Called on the rank that speaks.
+  void log_result(const std::string& model, const ModelResult& result) const;
   WorkPlan plan(uint64_t seed) const;
   PayloadSpec payload() const;
   TeacherInference inference(uint64_t seed) const;

@@ -8,6 +8,7 @@
 #include <boost/program_options/cmdline.hpp>
 #include <boost/program_options/errors.hpp>
 #include <boost/program_options/parsers.hpp>
+#include <boost/program_options/positional_options.hpp>
 #include <boost/program_options/variables_map.hpp>
 #include <fstream>
 #include <numeric>
@@ -42,19 +43,24 @@ void refuse_negative_unsigned(const po::option& option, const po::options_descri
 po::variables_map read_options(const std::string& command,
                                const std::vector<std::string>& arguments,
                                const po::options_description& own,
-                               const po::options_description& all) {
+                               const po::options_description& all, const std::string& positional) {
   po::variables_map values;
   try {
     const int style = po::command_line_style::allow_long |
                       po::command_line_style::long_allow_adjacent |
                       po::command_line_style::long_allow_next;
-    const po::parsed_options line =
-        po::command_line_parser(arguments).options(own).style(style).allow_unregistered().run();
+    po::command_line_parser parser(arguments);
+    po::positional_options_description without_name;
+    if (!positional.empty()) {
+      without_name.add(positional.c_str(), -1);
+      parser.positional(without_name);
+    }
+    const po::parsed_options line = parser.options(own).style(style).allow_unregistered().run();
     for (const po::option& option : line.options) {
       const std::string raw =
           option.original_tokens.empty() ? option.string_key : option.original_tokens.front();
-      TORCH_CHECK_VALUE(option.position_key < 0, "unexpected argument '", raw,
-                        "': options are written --section.key value");
+      TORCH_CHECK_VALUE(option.position_key < 0 || !positional.empty(), "unexpected argument '",
+                        raw, "': options are written --section.key value");
       if (option.unregistered) {
         std::string name = raw.substr(0, raw.find('='));
         name.erase(0, name.find_first_not_of('-'));
@@ -160,14 +166,16 @@ std::string nearest_name(const std::string& name, const std::vector<std::string>
 }
 
 void parse_options(const std::string& command, const std::vector<std::string>& arguments,
-                   const po::options_description& own, const po::options_description& all) {
-  po::variables_map values = read_options(command, arguments, own, all);
+                   const po::options_description& own, const po::options_description& all,
+                   const std::string& positional) {
+  po::variables_map values = read_options(command, arguments, own, all, positional);
   po::notify(values);
 }
 
 std::string resolved_ini(const std::string& command, const std::vector<std::string>& arguments,
-                         const po::options_description& own, const po::options_description& all) {
-  const po::variables_map values = read_options(command, arguments, own, all);
+                         const po::options_description& own, const po::options_description& all,
+                         const std::string& positional) {
+  const po::variables_map values = read_options(command, arguments, own, all, positional);
   std::ostringstream ini;
   ini << kResolvedIniMark << command << ": the resolved configuration of this run\n";
   std::vector<std::string> sections;

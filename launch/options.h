@@ -12,10 +12,12 @@ namespace temper {
 /// `--config FILE.ini` names a file; sections and keys there are the options' names (`[train]`
 /// `steps = 100`). A key of the file that only another command knows (`all`) is passed over, so
 /// that the configuration of a run serves every command. Throws c10::ValueError naming the option
-/// or the file, the value and the remedy.
+/// or the file, the value and the remedy. `positional`: the option of several values that arguments
+/// without a name go to; empty: such arguments are refused.
 void parse_options(const std::string& command, const std::vector<std::string>& arguments,
                    const boost::program_options::options_description& own,
-                   const boost::program_options::options_description& all);
+                   const boost::program_options::options_description& all,
+                   const std::string& positional = "");
 
 /// How the text of resolved_ini() begins.
 inline constexpr const char* kResolvedIniMark = "# temper ";
@@ -24,7 +26,8 @@ inline constexpr const char* kResolvedIniMark = "# temper ";
 /// that stands in a section, with the value that its bound variable got from parse_options().
 std::string resolved_ini(const std::string& command, const std::vector<std::string>& arguments,
                          const boost::program_options::options_description& own,
-                         const boost::program_options::options_description& all);
+                         const boost::program_options::options_description& all,
+                         const std::string& positional = "");
 
 /// The text with \n, \t, \r and \\ (itself) read as in C: what a command line or an INI file
 /// cannot hold. Throws c10::ValueError naming `option` and the value for any other backslash.

@@ -29,6 +29,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_generate_command());
   commands.push_back(make_write_command());
   commands.push_back(make_plan_command());
+  commands.push_back(make_report_command());
   return commands;
 }
 
@@ -110,9 +111,9 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
       used.help = true;
       return;
     }
-    parse_options(command->name(), rest, *own, all);
+    parse_options(command->name(), rest, *own, all, command->positional());
     command->validate();
-    ini = resolved_ini(command->name(), rest, *own, all);
+    ini = resolved_ini(command->name(), rest, *own, all, command->positional());
   });
   if (used.help) {
     if (world.rank() == 0) std::cout << *own << std::flush;

@@ -1,337 +1,54 @@
 #include "launch/report.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <utility>
 
 #include "data/atomic_file.h"
 #include "launch/progress.h"
-#include "launch/report_chart.h"
+#include "launch/report_comparison.h"
 #include "launch/report_run.h"
+#include "launch/report_sections.h"
 #include "launch/report_style.h"
+#include "launch/report_svg.h"
 
 namespace temper {
 
-namespace {
-
-using Lines = std::vector<MetricsLine>;
-
-// Names that distill and train give to their results; the curves wear the same colours.
-std::string color_of(const std::string& name) {
-  if (name == "student, hard labels") return "c2";
-  if (name == "teacher") return "c3";
-  return name == "student, distilled" || name == "model" ? "c1" : "c4";
-}
-
-bool soft_targets(const ReportRun& run) {
-  return std::any_of(run.metrics.begin(), run.metrics.end(), [](const MetricsLine& line) {
-    return line.kl != 0 && std::isfinite(line.kl);
-  });
-}
-
-// ---- results ----
-
-/// A number of each seed as one text: the mean and, where there are several seeds, largest minus
-/// smallest.
-std::string over_seeds(const std::vector<const ReportResult*>& group,
-                       double (*get)(const ReportResult&), const char* pattern, double unit) {
-  double low = INFINITY, high = -INFINITY, sum = 0;
-  for (const ReportResult* result : group) {
-    const double value = unit * get(*result);
-    if (!std::isfinite(value)) return "–";
-    low = std::min(low, value);
-    high = std::max(high, value);
-    sum += value;
-  }
-  const auto text = [pattern](double value) {
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, pattern, value);
-    return std::string(buffer);
-  };
-  std::string cell = text(sum / static_cast<double>(group.size()));
-  if (group.size() > 1) cell += "<small>spread " + text(high - low) + "</small>";
-  return cell;
-}
-
-std::string cell(const char* name, const std::string& content) {
-  return std::string("<td data-name=\"") + name + "\">" + content + "</td>";
-}
-
-std::string result_rows(const std::string& name, const std::vector<const ReportResult*>& group) {
-  using R = const ReportResult&;
-  const auto count = static_cast<int>(group.size());
-  const double weights = group.front()->parameters;
-  const bool undetermined = std::any_of(group.begin(), group.end(),
-                                        [](const ReportResult* r) { return r->undetermined; });
-  std::string html = "<tbody><tr><th rowspan=\"2\" scope=\"rowgroup\"><b class=\"" +
-                     color_of(name) + "\">" + escape_html(name) + "</b>";
-  if (count > 1) html += format("<small>%d seeds</small>", count);
-  html += "</th><td rowspan=\"2\" class=\"weights\" data-name=\"weights\">" +
-          (std::isfinite(weights) ? count_text(weights) : "–") + "</td>";
-  html += "<td class=\"stage\">before calibration</td>" + cell("T", "1");
-  html += cell("NLL", over_seeds(
-                          group, [](R r) { return r.before.nll; }, "%.4f", 1));
-  html += cell("accuracy", over_seeds(
-                               group, [](R r) { return r.before.accuracy; }, "%.2f%%", 100));
-  html += cell("ECE", over_seeds(
-                          group, [](R r) { return r.before.ece; }, "%.2f%%", 100));
-  html += cell("ECE, equal mass",
-               over_seeds(
-                   group, [](R r) { return r.before.ece_equal_mass; }, "%.2f%%", 100));
-  html += cell("Brier", over_seeds(
-                            group, [](R r) { return r.before.brier; }, "%.4f", 1));
-  html += "</tr>\n<tr><td class=\"stage\">after</td>";
-  html += cell("T", over_seeds(
-                        group, [](R r) { return r.temperature; }, "%.4f", 1) +
-                        (undetermined ? "<small>not determined</small>" : ""));
-  html += cell("NLL", over_seeds(
-                          group, [](R r) { return r.after.nll; }, "%.4f", 1));
-  html += cell("accuracy", over_seeds(
-                               group, [](R r) { return r.after.accuracy; }, "%.2f%%", 100));
-  html += cell("ECE", over_seeds(
-                          group, [](R r) { return r.after.ece; }, "%.2f%%", 100));
-  html += cell("ECE, equal mass",
-               over_seeds(
-                   group, [](R r) { return r.after.ece_equal_mass; }, "%.2f%%", 100));
-  html += cell("Brier", over_seeds(
-                            group, [](R r) { return r.after.brier; }, "%.4f", 1));
-  return html + "</tr></tbody>\n";
-}
-
-std::string results_section(const ReportRun& run) {
-  std::vector<std::pair<std::string, std::vector<const ReportResult*>>> groups;
-  bool several = false;
-  for (const ReportResult& result : run.results) {
-    const auto same = std::find_if(groups.begin(), groups.end(),
-                                   [&](const auto& group) { return group.first == result.name; });
-    if (same == groups.end()) {
-      groups.push_back({result.name, {&result}});
-    } else {
-      same->second.push_back(&result);
-      several = true;
-    }
-  }
-  if (groups.empty()) return "";
-  std::string html =
-      "<h2>Results on the test part</h2>\n<table><thead><tr><th scope=\"col\">model</th><th "
-      "scope=\"col\">weights</th><th></th>";
-  for (const char* name : {"T", "NLL", "accuracy", "ECE", "ECE, equal mass", "Brier"}) {
-    html += std::string("<th scope=\"col\">") + name + "</th>";
-  }
-  html += "</tr></thead>\n";
-  for (const auto& [name, group] : groups) html += result_rows(name, group);
-  if (std::isfinite(run.entropy_floor)) {
-    html +=
-        "<tbody><tr><th scope=\"row\"><b>entropy floor</b></th><td class=\"none\"></td><td "
-        "class=\"none\"></td><td class=\"none\"></td>" +
-        cell("NLL", format("%.4f", run.entropy_floor)) +
-        "<td class=\"none\" colspan=\"4\"></td></tr></tbody>\n";
-  }
-  html += "</table>\n<p><small>";
-  const double tokens = run.results.front().before.tokens;
-  if (std::isfinite(tokens)) html += count_text(tokens) + " tokens. ";
-  html +=
-      "NLL in nats per token; ECE: expected calibration error over 15 bins; T: the temperature, "
-      "fitted on the fit part, that logits "
-      "are divided by.";
-  if (several)
-    html += " Values are means over the seeds; the spread is the largest minus the smallest.";
-  if (std::isfinite(run.entropy_rate)) {
-    html += format(" The language's entropy rate is %.4f", run.entropy_rate);
-    if (std::isfinite(run.entropy_rate_error))
-      html += format(" ± %.4f (standard error)", run.entropy_rate_error);
-    html += " nats per token.";
-  }
-  return html + "</small></p>\n";
-}
-
-std::string reliability_section(const ReportRun& run) {
-  std::vector<std::string> seen;
-  std::string figures;
-  for (const ReportResult& result : run.results) {  // the first seed of each name
-    if (std::find(seen.begin(), seen.end(), result.name) != seen.end()) continue;
-    seen.push_back(result.name);
-    std::string note;
-    if (std::isfinite(result.before.ece) && std::isfinite(result.after.ece)) {
-      note = format("ECE %.2f%% → %.2f%%", 100 * result.before.ece, 100 * result.after.ece);
-      if (std::isfinite(result.temperature)) note += format(" at T = %.4f", result.temperature);
-    }
-    const auto same = std::count_if(run.results.begin(), run.results.end(),
-                                    [&](const ReportResult& r) { return r.name == result.name; });
-    const std::string seed =
-        same > 1 && std::isfinite(result.seed) ? format(", seed %.0f", result.seed) : "";
-    figures += draw(ReliabilityDiagram{result.name + seed, note, color_of(result.name),
-                                       result.before.bins, result.after.bins});
-  }
-  if (figures.empty()) return "";
-  return "<h2>Reliability</h2>\n<p class=\"soft\">How often the most likely token is right, over "
-         "how sure the model is of it. "
-         "On the dotted line confidence is honest; below it the model is too sure.</p>\n<div "
-         "class=\"grid\">\n" +
-         figures + "</div>\n";
-}
-
-// ---- training ----
-
-ChartCurve curve(const std::string& name, const std::string& color, const Lines& lines,
-                 double MetricsLine::*value) {
-  ChartCurve curve{name, color, {}, color == "c2"};
-  curve.points.reserve(lines.size());
-  for (const MetricsLine& line : lines) curve.points.push_back({line.step, line.*value});
-  return curve;
-}
-
-bool any_above_zero(const Lines& lines, double MetricsLine::*value) {
-  return std::any_of(lines.begin(), lines.end(),
-                     [&](const MetricsLine& line) { return line.*value > 0; });
-}
-
-/// The second half of a run, where curves lie close together.
-Lines late(const Lines& lines) {
-  Lines half;
-  if (lines.size() < 40) return half;
-  const double middle = lines.front().step + (lines.back().step - lines.front().step) / 2;
-  std::copy_if(lines.begin(), lines.end(), std::back_inserter(half),
-               [&](const MetricsLine& line) { return line.step >= middle; });
-  return half;
-}
-
-std::string loss_formula(const ReportRun& run) {
-  const std::string alpha = run.option("loss", "alpha");
-  const std::string temperature = run.option("teacher", "temperature");
-  std::string text = "loss = α·T²·KL + (1 − α)·CE";
-  if (!alpha.empty() && !temperature.empty())
-    text += ", here α = " + alpha + ", T = " + temperature;
-  return text;
-}
-
-std::string training_section(const ReportRun& run) {
-  const bool distilled = soft_targets(run);
-  const std::string name = distilled ? "distilled" : "model";
-  const auto all = [&](double MetricsLine::*value) {
-    return std::vector<ChartCurve>{curve(name, "c1", run.metrics, value),
-                                   curve("hard labels", "c2", run.hard_labels, value)};
-  };
-  const auto with_teacher = [&](double MetricsLine::*value) {
-    std::vector<ChartCurve> curves = all(value);
-    curves.push_back(curve("teacher", "c3", run.teacher, value));
-    return curves;
-  };
-  std::string figures;
-  if (distilled) {
-    figures += draw(LineChart{"Distillation: the loss and its parts",
-                              loss_formula(run),
-                              "nats per token",
-                              {curve("loss", "c1", run.metrics, &MetricsLine::loss),
-                               curve("KL", "c4", run.metrics, &MetricsLine::kl),
-                               curve("CE", "c5", run.metrics, &MetricsLine::ce)},
-                              /*from_zero=*/true});
-  }
-  figures += draw(
-      LineChart{"Cross-entropy on the training text", "", "nats per token", all(&MetricsLine::ce)});
-  if (!run.metrics.empty() && !run.hard_labels.empty()) {
-    LineChart close{"The same, second half, smoothed",
-                    "",
-                    "nats per token",
-                    {curve(name, "c1", late(run.metrics), &MetricsLine::ce),
-                     curve("hard labels", "c2", late(run.hard_labels), &MetricsLine::ce)}};
-    close.most_buckets = 40;
-    close.bands = false;
-    figures += draw(close);
-  }
-  figures += draw(LineChart{"The teacher's training",
-                            "",
-                            "nats per token",
-                            {curve("loss", "c3", run.teacher, &MetricsLine::loss)}});
-  figures += draw(LineChart{
-      "Learning rate",
-      run.hard_labels.empty() ? "" : "the student on hard labels has that of the distilled one",
-      "learning rate",
-      {curve(name, "c1", run.metrics, &MetricsLine::lr),
-       curve("teacher", "c3", run.teacher, &MetricsLine::lr)},
-      /*from_zero=*/true});
-  // Empty, and so left out, where they are the same at every step.
-  figures += draw(LineChart{"Weights of the loss",
-                            "",
-                            "weight",
-                            {curve("α", "c1", run.metrics, &MetricsLine::alpha),
-                             curve("β", "c4", run.metrics, &MetricsLine::beta)},
-                            /*from_zero=*/true});
-  figures += draw(LineChart{"Training temperature",
-                            "",
-                            "T",
-                            {curve("T", "c1", run.metrics, &MetricsLine::temperature)},
-                            /*from_zero=*/true});
-  figures += draw(LineChart{"Norm of the gradient, before clipping", "", "L2 norm",
-                            with_teacher(&MetricsLine::grad_norm), /*from_zero=*/true});
-  figures += draw(LineChart{"Speed", "", "tokens per second",
-                            with_teacher(&MetricsLine::tokens_per_s), /*from_zero=*/true});
-  if (any_above_zero(run.metrics, &MetricsLine::wait_teacher) ||
-      any_above_zero(run.metrics, &MetricsLine::wait_student)) {
-    figures += draw(
-        LineChart{"Waiting",
-                  "",
-                  "share of the step",
-                  {curve("students for teachers", "c1", run.metrics, &MetricsLine::wait_teacher),
-                   curve("teachers for students", "c3", run.metrics, &MetricsLine::wait_student)},
-                  /*from_zero=*/true,
-                  /*percent=*/true});
-  }
-  if (any_above_zero(run.metrics, &MetricsLine::bytes_per_token)) {
-    figures +=
-        draw(LineChart{"Soft targets on the wire",
-                       "",
-                       "bytes per token",
-                       {curve("distilled", "c1", run.metrics, &MetricsLine::bytes_per_token)},
-                       /*from_zero=*/true});
-  }
-  if (figures.empty()) return "";
-  return "<h2>Training</h2>\n<p class=\"soft\">Long curves show the mean of neighbouring steps; "
-         "the band is their range.</p>\n"
-         "<div class=\"grid\">\n" +
-         figures + "</div>\n";
-}
-
-std::string key_figures(const ReportRun& run) {
-  std::string html;
-  const auto add = [&html](const char* name, double value, const std::string& text) {
-    if (std::isfinite(value))
-      html += std::string("<div><dt>") + name + "</dt><dd>" + text + "</dd></div>";
-  };
-  add("training took", run.seconds, duration_text(run.seconds));
-  add("tokens per second", run.tokens_per_s, count_text(run.tokens_per_s));
-  if (run.bytes_per_token > 0) {
-    add("students waited for teachers", run.wait_teacher, format("%.0f%%", 100 * run.wait_teacher));
-    add("teachers waited for students", run.wait_student, format("%.0f%%", 100 * run.wait_student));
-    add("bytes per token on the wire", run.bytes_per_token, format("%.0f", run.bytes_per_token));
-  }
-  return html.empty() ? "" : "<dl>" + html + "</dl>\n";
-}
-
-}  // namespace
-
-std::string report_page(const ReportRun& run) {
-  const std::string name = escape_html(run.name);
-  const std::string seed = run.option("run", "seed");
-  std::string kind = "Report of a temper run";
-  if (!run.command().empty()) kind = "temper " + escape_html(run.command());
-  if (!seed.empty()) kind += ", seed " + escape_html(seed);
+std::string report_page(const std::vector<ReportRun>& runs) {
+  const bool one = runs.size() == 1;
+  const std::string name =
+      one ? escape_html(runs.front().name) : format("Comparison of %zu runs", runs.size());
+  const std::string kind = one ? describe_run(runs.front()) : describe_comparison(runs);
   std::string html =
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      // Browsers ask for an icon otherwise, and complain where they find none.
+      "<link rel=\"icon\" href=\"data:,\"/>\n<title>" +
       name + " – temper</title>\n<style>" + kReportStyle + "</style>\n</head>\n<body>\n<h1>" +
       name + "</h1>\n<p class=\"soft\">" + kind + "</p>\n";
-  html +=
-      key_figures(run) + results_section(run) + reliability_section(run) + training_section(run);
-  if (!run.config.empty()) {
-    html += "<details><summary>Configuration</summary>\n<pre>" + escape_html(run.config) +
-            "</pre></details>\n";
+  if (one) {
+    html += run_sections(runs.front(), 2);
+  } else {
+    html += comparison_sections(runs);
+    for (size_t i = 0; i < runs.size(); ++i) {
+      html += format("<section class=\"run\" id=\"run-%zu\">\n", i + 1) +
+              heading(2, escape_html(runs[i].name)) + "<p class=\"soft\">" + describe_run(runs[i]) +
+              "</p>\n" + run_sections(runs[i], 3) + "</section>\n";
+    }
   }
   return html + "</body>\n</html>\n";
 }
 
-void write_report(const std::string& run_dir) {
-  write_text_file(run_dir + "/report.html", report_page(read_run(run_dir)));
+void write_report(const std::string& run_dir) { write_report({run_dir}, run_dir + "/report.html"); }
+
+void write_report(const std::vector<std::string>& run_dirs, const std::string& path) {
+  std::vector<ReportRun> runs;
+  for (const std::string& dir : run_dirs) runs.push_back(read_run(dir));
+  // Folders of one name are told apart by the path that was given.
+  std::vector<std::string> names;
+  for (const ReportRun& run : runs) names.push_back(run.name);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    if (std::count(names.begin(), names.end(), names[i]) > 1) runs[i].name = run_dirs[i];
+  }
+  write_text_file(path, report_page(runs));
 }
 
 }  // namespace temper

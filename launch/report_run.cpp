@@ -63,7 +63,6 @@ std::vector<MetricsLine> read_metrics(const fs::path& path) {
     line.bytes_per_token = number(json, "bytes_per_token");
     line.temperature = number(json, "temperature");
     line.alpha = number(json, "alpha");
-    line.beta = number(json, "beta");
     lines.push_back(line);
   }
   return lines;
@@ -94,6 +93,15 @@ ReportResult read_result(const Json& json) {
   result.parameters = number(json, "parameters");
   result.temperature = number(json, "temperature");
   result.undetermined = field(json, "undetermined") == Json(true);
+  const Json& fit = field(json, "fit");
+  result.fit_nll = number(field(fit, "after"), "nll");
+  const Json& curve = field(fit, "nll_curve");
+  if (curve.is_array()) {
+    for (const Json& point : curve) {
+      const ChartPoint at{number(point, "temperature"), number(point, "nll")};
+      if (at.x > 0 && std::isfinite(at.x)) result.nll_curve.push_back(at);
+    }
+  }
   const Json& test = field(json, "test");
   result.before = read_metrics(field(test, "before"));
   result.after = read_metrics(field(test, "after"));

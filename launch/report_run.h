@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "launch/report_chart.h"
+#include "launch/report_diagrams.h"
 
 namespace temper {
 
@@ -19,7 +20,7 @@ struct MetricsLine {
   double tokens_per_s = NAN;
   double wait_teacher = NAN, wait_student = NAN;  ///< shares of the step
   double bytes_per_token = NAN;
-  double temperature = NAN, alpha = NAN, beta = NAN;  ///< of the loss, where they change
+  double temperature = NAN, alpha = NAN;  ///< where they follow a schedule
 };
 
 /// What the summary says of a model on the test part at one temperature; NaN where missing.
@@ -31,8 +32,10 @@ struct ReportMetrics {
 struct ReportResult {
   std::string name;
   double seed = NAN, parameters = NAN, temperature = NAN;
-  bool undetermined = false;  ///< the fit part does not determine the temperature
-  ReportMetrics before, after;
+  bool undetermined = false;          ///< the fit part does not determine the temperature
+  ReportMetrics before, after;        ///< test part
+  double fit_nll = NAN;               ///< fit part, at the fitted temperature
+  std::vector<ChartPoint> nll_curve;  ///< fit part: NLL over T; empty where it was not measured
 };
 
 struct ReportRun {

@@ -47,6 +47,11 @@ svg .diagonal{stroke:var(--soft);stroke-width:1;stroke-dasharray:2 4}
 svg .line{stroke:currentColor;stroke-width:1.75;stroke-linejoin:round;stroke-linecap:round}
 svg .line.dashed{stroke-dasharray:5 4}
 svg .band{fill:currentColor;fill-opacity:.16}
+a{color:var(--c1)}
+h3{font-size:16px;margin:28px 0 10px}
+.run{margin-top:48px;border-top:2px solid var(--rule)}
+.run>h2{font-size:22px;margin:20px 0 4px;overflow-wrap:anywhere}
+td.value,th.value,tbody th{overflow-wrap:anywhere}
 svg .bar{fill:currentColor}
 svg .dot{fill:currentColor;stroke:currentColor;stroke-width:1.75}
 .c1{color:var(--c1)}.c2{color:var(--c2)}.c3{color:var(--c3)}.c4{color:var(--c4)}.c5{color:var(--c5)}
@@ -72,6 +77,10 @@ td.none{display:none}
 @media print{
 body{max-width:none;padding:0;font-size:11pt}
 .grid{grid-template-columns:1fr 1fr}
+th,td{padding:4px 5px;font-size:9.5pt}
+h2,h3,h2+p,h3+p{break-after:avoid}
+.run{break-before:page;border-top:none;margin-top:0}
+a{color:inherit;text-decoration:none}
 details::details-content{content-visibility:visible;display:block;height:auto}
 }
 )css";

@@ -36,6 +36,9 @@ Json to_json(const ModelResult& result) {
   json["passes"] = result.fit.passes;
   json["undetermined"] = result.fit.undetermined;
   json["fit"] = {{"before", to_json(result.fit_before)}, {"after", to_json(result.fit_after)}};
+  for (const NllPoint& point : result.nll_curve) {
+    json["fit"]["nll_curve"].push_back({{"temperature", point.temperature}, {"nll", point.nll}});
+  }
   json["test"] = {{"before", to_json(result.test_before)}, {"after", to_json(result.test_after)}};
   return json;
 }
@@ -89,9 +92,28 @@ ModelResult result_from_json(const Json& json) {
   result.fit.undetermined = json.at("undetermined");
   result.fit_before = metrics_from_json(json.at("fit").at("before"));
   result.fit_after = metrics_from_json(json.at("fit").at("after"));
+  for (const Json& point : json.at("fit").value("nll_curve", Json::array())) {
+    result.nll_curve.push_back({point.at("temperature"), point.at("nll")});
+  }
   result.test_before = metrics_from_json(json.at("test").at("before"));
   result.test_after = metrics_from_json(json.at("test").at("after"));
   return result;
+}
+
+Scalars test_scalars(const ModelResult& result) {
+  Scalars scalars;
+  for (const auto& [stage, metrics] :
+       {std::pair{" before", &result.test_before}, {" after", &result.test_after}}) {
+    const auto add = [&, stage = std::string(stage)](const char* name, double value) {
+      scalars.emplace_back(std::string("test/") + name + stage, value);
+    };
+    add("nll", metrics->nll);
+    add("accuracy", metrics->accuracy);
+    add("ece", metrics->ece);
+    add("brier", metrics->brier);
+  }
+  scalars.emplace_back("test/temperature", result.fit.temperature);
+  return scalars;
 }
 
 std::string results_table(const std::vector<ModelResult>& results, double floor) {

@@ -5,8 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "launch/tensorboard.h"
 #include "student/calibration.h"
 #include "student/metrics.h"
+#include "student/nll_curve.h"
 
 namespace temper {
 
@@ -18,6 +20,7 @@ struct ModelResult {
   int64_t parameters = 0;
   CalibrationFit fit;
   Metrics fit_before, fit_after;    ///< fit part, at T = 1 and at the fitted T
+  std::vector<NllPoint> nll_curve;  ///< fit part, around the fitted T; empty: not measured
   Metrics test_before, test_after;  ///< test part
 };
 
@@ -25,6 +28,9 @@ nlohmann::ordered_json to_json(const Metrics& metrics);
 nlohmann::ordered_json to_json(const ModelResult& result);
 /// Reads back what to_json() wrote (a teacher rank's result on its way to rank 0).
 ModelResult result_from_json(const nlohmann::ordered_json& json);
+
+/// The test part's metrics as TensorBoard scalars ("test/nll before" …), and the temperature.
+Scalars test_scalars(const ModelResult& result);
 
 /// The closing table. Results of one name and several seeds make one row, mean ± spread (largest
 /// minus smallest) of the NLL. `floor` is the NLL of the process that wrote the test part, NaN

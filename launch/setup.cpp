@@ -85,7 +85,9 @@ ModelResult judge(const Transformer& model, const std::string& name, uint64_t se
   result.parameters = model.config().parameter_count();
   result.fit = calibrate(model, data, compute, comm);
   const std::vector<double> temperatures{1.0, result.fit.temperature};
-  std::vector<Metrics> metrics = evaluate(model, data, compute, comm, temperatures);
+  NllCurve curve(result.fit.temperature);
+  std::vector<Metrics> metrics = evaluate(model, data, compute, comm, temperatures, &curve);
+  result.nll_curve = curve.finish(comm);
   result.fit_before = metrics[0];
   result.fit_after = metrics[1];
   data.part = Part::kTest;

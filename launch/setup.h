@@ -37,7 +37,8 @@ Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& s
 /// NCCL where every rank of the node has a GPU of its own, MPI elsewhere. Collective.
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine);
 
-/// Calibrates on the fit part, and measures both held-out parts before and after. Collective over
+/// Calibrates on the fit part, measures both held-out parts before and after, and the fit part's
+/// NLL around the fitted temperature. Collective over
 /// `comm`.
 ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
                   const Corpus& corpus, int64_t seq, const EvaluationConfig& config,

@@ -6,6 +6,7 @@
 #include "data/atomic_file.h"
 #include "launch/command.h"
 #include "launch/dry_run.h"
+#include "launch/log_config.h"
 #include "launch/progress.h"
 #include "launch/report.h"
 #include "launch/run_folder.h"
@@ -34,6 +35,7 @@ class TrainCommand : public Command {
     train_.add_options(options, /*with_teacher=*/false);
     labels_.add_options(options);
     evaluation_.add_options(options);
+    log_.add_options(options);
   }
 
   void validate() const override {
@@ -89,6 +91,7 @@ class TrainCommand : public Command {
     stage.seed = static_cast<uint64_t>(run_.seed);
     stage.corpus = corpus.get();
     stage.metrics_path = dir + "/metrics.jsonl";
+    if (log_.tensorboard) stage.tensorboard_dir = dir + "/tensorboard";
     stage.checkpoint_dir = dir + "/checkpoints";
     stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));
     const TrainingSummary summary = run_training(*model, stage, *collectives);
@@ -100,6 +103,8 @@ class TrainCommand : public Command {
         {corpus.get(), Part::kTest, train_.seq, evaluation_.max_tokens, evaluation_.micro_batch},
         world);
     if (!speaks) return;
+    if (log_.tensorboard)
+      TensorboardFile(stage.tensorboard_dir, "2.test").write(train_.steps, test_scalars(result));
     nlohmann::ordered_json json = to_json(result);
     if (floor) json["entropy_floor"] = *floor;
     json["seconds"] = summary.seconds;
@@ -117,6 +122,7 @@ class TrainCommand : public Command {
   TrainConfig train_;
   LabelLossConfig labels_;
   EvaluationConfig evaluation_;
+  LogConfig log_;
 };
 
 }  // namespace

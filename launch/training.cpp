@@ -8,6 +8,7 @@
 
 #include "launch/progress.h"
 #include "launch/run_folder.h"
+#include "launch/tensorboard.h"
 #include "model/hugging_face.h"
 #include "model/safetensors.h"
 
@@ -24,6 +25,15 @@ void add_changing(const LossConfig& loss, int64_t step, int64_t steps,
   add("temperature", loss.temperature_schedule);
   add("alpha", loss.alpha_schedule);
   add("beta", loss.beta_schedule);
+}
+
+// What a line of metrics.jsonl has, but for the step, which is an event's own.
+Scalars scalars_of(const nlohmann::ordered_json& line) {
+  Scalars scalars;
+  for (const auto& [name, value] : line.items()) {
+    if (name != "step" && value.is_number()) scalars.emplace_back("train/" + name, value);
+  }
+  return scalars;
 }
 
 }  // namespace
@@ -51,6 +61,9 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   }
   MetricsFile metrics =
       logs && !stage.metrics_path.empty() ? MetricsFile(stage.metrics_path) : MetricsFile();
+  TensorboardFile events = logs && !stage.tensorboard_dir.empty()
+                               ? TensorboardFile(stage.tensorboard_dir, "1.training")
+                               : TensorboardFile();
   std::optional<Progress> progress;
   if (logs) progress.emplace(stage.title, stage.train.steps);
 
@@ -101,6 +114,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                        static_cast<long long>(stage.lookahead));
       }
       metrics.write(line);
+      events.write(result.step, scalars_of(line));
       const std::string parts = stage.source != nullptr
                                     ? format(" (kl %.4f, ce %.4f)", result.kl, result.ce)
                                     : std::string();

@@ -24,6 +24,7 @@ struct TrainingStage {
   const Corpus* corpus = nullptr;
   SoftTargetSource* source = nullptr;    ///< null: hard labels
   std::string metrics_path;              ///< written by rank 0; empty: none
+  std::string tensorboard_dir;           ///< the same as event files, by rank 0; empty: none
   std::string checkpoint_dir;            ///< checkpoints go to DIR/step-N
   std::vector<TokenizerFile> tokenizer;  ///< go into each checkpoint
   std::string gradient_path;  ///< the first step's gradient goes there as safetensors (for checks);

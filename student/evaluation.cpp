@@ -82,12 +82,14 @@ Agreement compare_with_teacher(const Transformer& student, const Transformer& te
 }
 
 std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
-                              const Communicator& comm, const std::vector<double>& temperatures) {
+                              const Communicator& comm, const std::vector<double>& temperatures,
+                              NllCurve* curve) {
   std::vector<MetricsAccumulator> accumulators(temperatures.begin(), temperatures.end());
   for_each_logits(model, data, compute, comm,
                   [&](const at::Tensor& logits, const at::Tensor& labels) {
                     for (MetricsAccumulator& accumulator : accumulators)
                       accumulator.add(logits, labels);
+                    if (curve != nullptr) curve->add(logits, labels);
                   });
   std::vector<Metrics> result;
   for (const MetricsAccumulator& accumulator : accumulators)

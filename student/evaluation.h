@@ -11,6 +11,7 @@
 #include "model/transformer.h"
 #include "student/calibration.h"
 #include "student/metrics.h"
+#include "student/nll_curve.h"
 
 namespace temper {
 
@@ -32,9 +33,11 @@ void for_each_logits(
     const Transformer& model, const HeldOut& data, at::ScalarType compute, const Communicator& comm,
     const std::function<void(const at::Tensor& logits, const at::Tensor& labels)>& use);
 
-/// Metrics at each temperature, in one pass. Collective.
+/// Metrics at each temperature, in one pass; `curve`, where there is one, sees the same logits, and
+/// its finish() is left to the caller. Collective.
 std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
-                              const Communicator& comm, const std::vector<double>& temperatures);
+                              const Communicator& comm, const std::vector<double>& temperatures,
+                              NllCurve* curve = nullptr);
 
 /// How near a student's distribution is to its teacher's.
 struct Agreement {

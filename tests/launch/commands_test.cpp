@@ -276,5 +276,44 @@ TEST(CommandsTest, TrainMakesATeacherThatDistillOpens) {
   }
 }
 
+TEST(CommandsTest, ReportsAndTensorboardOfRuns) {
+  const ScratchDir scratch;
+  for (const std::string run : {"a", "b"}) {
+    const Outcome trained = launch(
+        {"train", "--run.dir", scratch / run, "--model.layers", "1", "--model.width", "32",
+         "--train.steps", "60", "--train.batch", "4", "--train.seq", "32", "--train.warmup", "5",
+         "--evaluate.max-tokens", "512", "--log.tensorboard", run == "a" ? "true" : "false"});
+    ASSERT_EQ(trained.code, 0) << trained.err;
+    EXPECT_EQ(fs::exists(scratch / (run + "/tensorboard/events.out.tfevents.1.training")),
+              run == "a");
+  }
+  const nlohmann::json summary = nlohmann::json::parse(read_text(scratch / "a/summary.json"));
+  const nlohmann::json& fit = summary["fit"];
+  ASSERT_EQ(fit["nll_curve"].size(), 25u);
+  EXPECT_NEAR(
+      fit["nll_curve"][12]["temperature"].get<double>() / summary["temperature"].get<double>(), 1,
+      1e-9);
+  EXPECT_NEAR(fit["nll_curve"][12]["nll"].get<double>(), fit["after"]["nll"].get<double>(), 1e-5);
+  for (const nlohmann::json& point : fit["nll_curve"])  // the fit is the lowest
+    EXPECT_GE(point["nll"].get<double>(), fit["after"]["nll"].get<double>() - 1e-6);
+
+  fs::remove(scratch / "a/report.html");
+  EXPECT_EQ(launch({"report", scratch / "a"}, 2).code, 0);
+  EXPECT_NE(read_text(scratch / "a/report.html").find("NLL over the temperature"),
+            std::string::npos);
+  const Outcome both =
+      launch({"report", scratch / "a", "--report.file", scratch / "both.html", scratch / "b"});
+  EXPECT_EQ(both.code, 0) << both.err;
+  EXPECT_NE(read_text(scratch / "both.html").find("Comparison of 2 runs"), std::string::npos);
+
+  const Outcome nowhere = launch({"report", scratch / "a", scratch / "nowhere"}, 2);
+  EXPECT_EQ(nowhere.code, 2);
+  EXPECT_NE(nowhere.err.find(scratch / "nowhere: no run folder"), std::string::npos) << nowhere.err;
+  EXPECT_NE(nowhere.err.find("name a folder that"), std::string::npos);
+  EXPECT_EQ(launch({"report"}).code, 2);
+  EXPECT_EQ(launch({"report", scratch / "a", scratch / "a/"}).code, 2);
+  EXPECT_EQ(launch({"train", "stray"}).code, 2);  // other commands take no such arguments
+}
+
 }  // namespace
 }  // namespace temper

@@ -12,7 +12,9 @@
 #include <nlohmann/json.hpp>
 
 #include "launch/report_chart.h"
+#include "launch/report_diagrams.h"
 #include "launch/report_run.h"
+#include "launch/report_svg.h"
 #include "launch/results.h"
 #include "tests/launch/launcher.h"
 
@@ -177,7 +179,7 @@ TEST(ReportTest, RowsAreMeansOverSeedsWithTheirSpread) {
   EXPECT_NE(html.find("1.0500<small>spread 0.3500</small>"), std::string::npos);
   EXPECT_NE(html.find("25.00%<small>spread 0.00%</small>"), std::string::npos);
   EXPECT_NE(html.find("3 seeds"), std::string::npos);
-  EXPECT_EQ(count(html, "<svg"), 1u);  // the first seed's diagram; no curves
+  EXPECT_EQ(count(html, "<svg"), 2u);  // the first seed's diagram and histogram; no curves
   EXPECT_EQ(html.find("entropy floor"), std::string::npos);
   EXPECT_EQ(html.find("Training</h2>"), std::string::npos);
   EXPECT_EQ(html.find("Configuration"), std::string::npos);
@@ -325,6 +327,89 @@ TEST(ReportTest, AReliabilityDiagramPutsBinsWhereTheyBelong) {
   EXPECT_EQ(count(svg, "cx=\"129.5\" cy=\"208.0\""), 2u);
   EXPECT_EQ(count(svg, "<circle"), 2u);  // the empty bin has none
   EXPECT_EQ(draw(ReliabilityDiagram{"t", "", "c1", {{0, 0, 0}}, {}}), "");
+}
+
+TEST(ReportTest, AHistogramShowsTheShareOfEachBin) {
+  // Two bins of 30 and 10 tokens: shares 75% and 25% of an axis from y = 166 (0) to 24 (80%).
+  const std::vector<ReliabilityBin> bins{{30, 0.25, 0.2}, {10, 0.75, 0.5}};
+  const std::string svg = draw_histogram({"t", "", "c1", bins, bins});
+  EXPECT_EQ(count(svg, "V32.9H"), 2u) << svg;   // 166 - 142 · 0.75 / 0.8
+  EXPECT_EQ(count(svg, "V121.6H"), 2u) << svg;  // 166 - 142 · 0.25 / 0.8
+  EXPECT_NE(svg.find("mean confidence 37.50% → 37.50%"), std::string::npos);
+  EXPECT_EQ(draw_histogram({"t", "", "c1", {{0, 0, 0}}, {}}), "");
+}
+
+TEST(ReportTest, TheLikelihoodIsDrawnOverTheTemperatureWithItsFit) {
+  const ScratchDir scratch;
+  ModelResult each = result("model", 1);
+  each.fit.temperature = 2;
+  each.fit_after.nll = 3;
+  for (const double t : {0.5, 1.0, 2.0, 4.0, 8.0})
+    each.nll_curve.push_back({t, 3 + std::abs(t - 2)});
+  const nlohmann::ordered_json json = to_json(each);
+  EXPECT_EQ(result_from_json(json).nll_curve.size(), 5u);
+  write_text(scratch / "summary.json", json.dump());
+  const std::string html = page(scratch);
+  const size_t at = html.find("NLL over the temperature");
+  ASSERT_NE(at, std::string::npos);
+  const std::string svg = html.substr(at);
+  // log 2 lies in the middle of log 0.5 and log 8: x = 213 of 46 to 380; y of 3 is the bottom, 206.
+  EXPECT_NE(svg.find("cx=\"213.0\" cy=\"206.0\""), std::string::npos) << svg;
+  EXPECT_NE(svg.find("T = 2.0000"), std::string::npos);
+  EXPECT_NE(svg.find("temperature T, logarithmic"), std::string::npos);
+}
+
+TEST(ReportTest, SchedulesAreDrawnWhereTheyChange) {
+  const auto lines = [](bool changes) {
+    std::string text;
+    for (int step = 0; step < 10; ++step)
+      text += nlohmann::json{{"step", step},
+                             {"loss", 3.0},
+                             {"temperature", changes ? 4 - 0.3 * step : 2.0},
+                             {"alpha", changes ? 0.5 + 0.01 * step : 0.5}}
+                  .dump() +
+              "\n";
+    return text;
+  };
+  const ScratchDir scratch;
+  write_text(scratch / "metrics.jsonl", lines(true));
+  const std::string changing = page(scratch);
+  write_text(scratch / "metrics.jsonl", lines(false));
+  const std::string constant = page(scratch);
+  for (const char* title : {"Training temperature", "Weight of the soft targets"}) {
+    EXPECT_NE(changing.find(title), std::string::npos) << title;
+    EXPECT_EQ(constant.find(title), std::string::npos) << title;
+  }
+}
+
+TEST(ReportTest, SeveralRunsAreComparedAndFollowByThemselves) {
+  const ScratchDir scratch;
+  std::vector<std::string> dirs;
+  for (const int n : {1, 2, 3}) {
+    const std::string dir = scratch / (n < 3 ? "a" + std::to_string(n) + "/same" : "<third>");
+    std::filesystem::create_directories(dir);
+    nlohmann::ordered_json summary;
+    for (const char* name : {"teacher", "student, distilled"})
+      summary["results"].push_back(to_json(result(name, static_cast<uint64_t>(n))));
+    write_text(dir + "/summary.json", summary.dump());
+    write_text(dir + "/config.ini", "# temper distill: x\n\n[run]\ndir = " + dir +
+                                        "\nseed = 7\n\n[loss]\nalpha = 0." + std::to_string(n) +
+                                        "\n");
+    write_text(dir + "/metrics.jsonl", metrics(100));
+    dirs.push_back(dir);
+  }
+  write_report(dirs, scratch / "page.html");
+  const std::string html = read_text(scratch / "page.html");
+  EXPECT_EQ(nesting_fault(html), "");
+  EXPECT_NE(html.find("Comparison of 3 runs"), std::string::npos);
+  EXPECT_EQ(count(html, "<section"), 3u);
+  EXPECT_NE(html.find("&lt;third&gt;"), std::string::npos);
+  EXPECT_NE(html.find(dirs[0] + "</a>"), std::string::npos);  // one name, told apart by its path
+  const std::string differs = html.substr(html.find("What differs"));
+  EXPECT_NE(differs.find("<b>loss.alpha</b>"), std::string::npos);
+  EXPECT_EQ(differs.find("<b>run."), std::string::npos);  // seed is the same, dir differs always
+  EXPECT_EQ(count(html, "data-name=\"NLL, calibrated\""), 6u);
+  EXPECT_EQ(count(html, "<script"), 0u);
 }
 
 }  // namespace

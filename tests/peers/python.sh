@@ -1,6 +1,7 @@
 # Python with PyTorch and transformers, kept in the user's cache; sourced. Installs what is not there.
 #   peers_python          sets $python
 #   peers_losses_python   sets $losses_python: the same, with TRL and Liger-Kernel beside them
+#   peers_tensorboard_python    sets $tensorboard_python: TensorBoard, without PyTorch
 peers_home="${XDG_CACHE_HOME:-$HOME/.cache}/temper/peers-torch2.11.0-transformers5.23.0"
 
 peers_python() {
@@ -24,5 +25,16 @@ peers_losses_python() {
   "$python" -m venv "$home"
   "$python" -c "$site" >"$("$losses_python" -c "$site")/peers.pth"  # PyTorch is taken from there, not installed twice
   "$losses_python" -m pip install --quiet trl==1.16.0 liger-kernel==0.8.5
+  touch "$home/complete"
+}
+
+peers_tensorboard_python() {
+  local home="${XDG_CACHE_HOME:-$HOME/.cache}/temper/peers-tensorboard2.21.0"
+  tensorboard_python="$home/bin/python"
+  if [ -f "$home/complete" ]; then return; fi
+  echo "[peers] installing TensorBoard into $home" >&2
+  rm -rf "$home"
+  python3 -m venv "$home"
+  "$tensorboard_python" -m pip install --quiet tensorboard==2.21.0
   touch "$home/complete"
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compares temper with Hugging Face transformers: golden folders made anew, students opened. Needs PyPI for the first run; the Python packages
+# Compares temper with Hugging Face transformers: golden folders made anew, students opened; and what it writes with TensorBoard and
+# Chromium. Needs PyPI for the first run; the Python packages
 # are kept in the user's cache. With two arguments, FOLDER and LOGITS.safetensors, it only compares these.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -44,4 +45,5 @@ for family in gpt2 llama mistral qwen2 qwen3; do
     --dump-logits "$work/$family.safetensors" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
   "$python" tests/peers/student_logits.py "$work/$family/model" "$work/$family.safetensors"
 done
+bash tests/peers/reports.sh
 echo "[peers] passed"
