@@ -63,6 +63,7 @@ std::vector<MetricsLine> read_metrics(const fs::path& path) {
     line.bytes_per_token = number(json, "bytes_per_token");
     line.temperature = number(json, "temperature");
     line.alpha = number(json, "alpha");
+    line.beta = number(json, "beta");
     lines.push_back(line);
   }
   return lines;

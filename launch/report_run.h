@@ -20,7 +20,7 @@ struct MetricsLine {
   double tokens_per_s = NAN;
   double wait_teacher = NAN, wait_student = NAN;  ///< shares of the step
   double bytes_per_token = NAN;
-  double temperature = NAN, alpha = NAN;  ///< where they follow a schedule
+  double temperature = NAN, alpha = NAN, beta = NAN;  ///< where they follow a schedule
 };
 
 /// What the summary says of a model on the test part at one temperature; NaN where missing.

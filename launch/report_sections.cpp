@@ -292,6 +292,7 @@ std::string training_section(const ReportRun& run, int level) {
                            &MetricsLine::temperature);
   figures += draw_schedule("Weight of the soft targets", "α, share of the loss", name, run.metrics,
                            &MetricsLine::alpha);
+  figures += draw_schedule("The divergence's mixture", "β", name, run.metrics, &MetricsLine::beta);
   figures += draw(LineChart{"Norm of the gradient, before clipping", "", "L2 norm, nats per token",
                             with_teacher(&MetricsLine::grad_norm), /*from_zero=*/true});
   figures += draw(LineChart{"Speed", "", "tokens per second",

@@ -3,9 +3,9 @@
 #
 # Trains a teacher on the built-in language, and from it and from the language students of one shape (configs/study.ini) by each method, with
 # two seeds; calibrates each; lets each write freely at T = 1 and 0.5 and greedily. Prints a table, which also stands in RUNS/table.md:
-# test NLL and what is left of it above the language's own (an estimate of the KL to the truth on the same tokens), ECE before and after
-# calibration, the fitted T; and of what was written the teacher's NLL and the share of repeated 4-grams. A student that is there is not
-# trained again.
+# test NLL, the exact KL of the language to the model, ECE before and after calibration, the exact calibration error, the fitted T; and of
+# what was written the teacher's NLL and the share of repeated 4-grams. RUNS/study.html compares the runs of the first seed. A student that
+# is there is not trained again.
 #
 #   RUNS=DIR (runs/study)   SEEDS="1 2"   TEMPER=FILE (build/release/temper)   ROWS=N written at each temperature (256)
 set -euo pipefail
@@ -75,8 +75,10 @@ for method in "${chosen[@]}"; do
     for temperature in 1 0.5 0; do
       file="$dir/writes-$temperature.json"
       if [ -e "$file" ]; then continue; fi
+      more=()
+      if [ "$temperature" = 1 ]; then more=(--evaluate.truth true); fi
       "$temper" evaluate --config configs/study.ini --model.path "$model" --evaluate.teacher "$teacher/model" --evaluate.writes "$rows" \
-        --evaluate.writing-temperature "$temperature" --json >"$file.part" 2>"$log" || { cat "$log" >&2; exit 1; }
+        ${more[@]+"${more[@]}"} --evaluate.writing-temperature "$temperature" --json >"$file.part" 2>"$log" || { cat "$log" >&2; exit 1; }
       mv "$file.part" "$file"
     done
   done
@@ -84,25 +86,28 @@ done
 
 # A row a method: means over the seeds, and half their range where it is a matter of the third digit.
 {
-  echo "| method | NLL | above the language's | ECE | ECE, calibrated | fitted T | KL to the teacher | teacher's NLL of its text at T = 1, 0.5, greedy | repeated 4-grams |"
-  echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+  echo "| method | NLL | KL of the language, exact | ECE | ECE, calibrated | calibration error, exact | fitted T | KL to the teacher | teacher's NLL of its text at T = 1, 0.5, greedy | repeated 4-grams |"
+  echo "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
   for method in "${chosen[@]}"; do
     for seed in "${seeds[@]}"; do
       dir="$runs/$method-$seed"
       # Of the last model in the summary: test part before (third block of metrics) and after (fourth).
-      echo "$(number "$dir/writes-1.json" nll) $(number "$dir/writes-1.json" entropy_floor) $(number "$dir/writes-1.json" ece)" \
+      echo "$(number "$dir/writes-1.json" nll) $(number "$dir/writes-1.json" exact_kl) $(number "$dir/writes-1.json" ece)" \
         "$(awk '/"test"/ { test = 1 } test && /"ece":/ { gsub(/[^-0-9.e+]/, "", $2); value = $2 } END { print value }' "$dir/summary.json")" \
         "$(awk '/"temperature":/ { gsub(/[^-0-9.e+]/, "", $2); value = $2 } END { print value }' "$dir/summary.json")" \
         "$(number "$dir/writes-1.json" kl_to_teacher) $(number "$dir/writes-1.json" teacher_nll) $(number "$dir/writes-0.5.json" teacher_nll)" \
         "$(number "$dir/writes-0.json" teacher_nll) $(number "$dir/writes-1.json" repeated_4grams) $(number "$dir/writes-0.5.json" repeated_4grams)" \
-        "$(number "$dir/writes-0.json" repeated_4grams)"
+        "$(number "$dir/writes-0.json" repeated_4grams) $(number "$dir/writes-1.json" exact_calibration_error)"
     done | awk -v method="$method" '
       { for (i = 1; i <= NF; ++i) { sum[i] += $i; if (NR == 1 || $i < low[i]) low[i] = $i; if (NR == 1 || $i > high[i]) high[i] = $i } }
       function mean(i) { return sum[i] / NR }
       END {
-        printf "| %s | %.4f ± %.4f | %.4f | %.2f %% | %.2f %% | %.3f | %.4f | %.3f, %.3f, %.3f | %.1f, %.1f, %.1f %% |\n", method, mean(1),
-          (high[1] - low[1]) / 2, mean(1) - mean(2), 100 * mean(3), 100 * mean(4), mean(5), mean(6), mean(7), mean(8), mean(9),
+        printf "| %s | %.4f ± %.4f | %.4f | %.2f %% | %.2f %% | %.2f %% | %.3f | %.4f | %.3f, %.3f, %.3f | %.1f, %.1f, %.1f %% |\n", method, mean(1),
+          (high[1] - low[1]) / 2, mean(2), 100 * mean(3), 100 * mean(4), 100 * mean(13), mean(5), mean(6), mean(7), mean(8), mean(9),
           100 * mean(10), 100 * mean(11), 100 * mean(12)
       }'
   done
 } | tee "$runs/table.md"
+pages=()
+for method in "${chosen[@]}"; do pages+=("$runs/$method-${seeds[0]}"); done
+if [ ${#pages[@]} -gt 1 ]; then "$temper" report "${pages[@]}" --report.file "$runs/study.html" >"$log"; fi

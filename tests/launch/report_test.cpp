@@ -106,7 +106,7 @@ TEST(ReportTest, DrawsWhatChangesInTheLoss) {
   }
   write_text(scratch / "metrics.jsonl", lines);
   const std::string html = page(scratch);
-  EXPECT_NE(html.find("Weights of the loss"), std::string::npos);
+  EXPECT_NE(html.find("Weight of the soft targets"), std::string::npos);
   EXPECT_EQ(html.find("Training temperature"), std::string::npos);
   EXPECT_EQ(read_run(scratch.path()).metrics.at(5).alpha, 0);
 }
