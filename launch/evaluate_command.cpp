@@ -13,6 +13,7 @@
 #include "model/hugging_face.h"
 #include "model/model_config.h"
 #include "model/safetensors.h"
+#include "student/bootstrap.h"
 #include "student/truth.h"
 #include "student/writing.h"
 
@@ -114,6 +115,10 @@ class EvaluateCommand : public HeldOutCommand {
         "also compare with the teacher in this Hugging Face folder: mean KL(teacher, model) at T = "
         "1, and how "
         "often both find the same token most likely");
+    add("evaluate.bootstrap",
+        po::value<int64_t>(&bootstrap_)->default_value(bootstrap_)->value_name("N"),
+        "also 95% intervals of the metrics from N resamples of the sequences (0: none; 1000 is "
+        "usual)");
     add("evaluate.truth", po::value<bool>(&truth_)->default_value(truth_)->value_name("true|false"),
         "on the built-in language: also the exact KL of its distribution to the model's, and the "
         "exact "
@@ -140,6 +145,8 @@ class EvaluateCommand : public HeldOutCommand {
     TORCH_CHECK_VALUE(std::isfinite(writing_temperature_) && writing_temperature_ >= 0,
                       "--evaluate.writing-temperature is ", writing_temperature_,
                       ": give a finite number of at least 0");
+    TORCH_CHECK_VALUE(bootstrap_ >= 0 && bootstrap_ <= 1000000, "--evaluate.bootstrap is ",
+                      bootstrap_, ": give a number of resamples up to 1000000, or 0");
     TORCH_CHECK_VALUE(writes_ >= 0, "--evaluate.writes is ", writes_,
                       ": give a number of rows, or 0");
     TORCH_CHECK_VALUE(std::isfinite(temperature_) && temperature_ > 0, "--evaluate.temperature is ",
@@ -162,6 +169,11 @@ class EvaluateCommand : public HeldOutCommand {
       teacher = open_teacher(model, data, world);
       agreement = compare_with_teacher(model, *teacher, data, run_.compute(), world);
     }
+    std::optional<MetricIntervals> intervals;
+    if (bootstrap_ > 0) {
+      const at::Tensor sums = sequence_sums(model, data, temperature_, run_.compute(), world);
+      intervals = bootstrap(sums, bootstrap_, static_cast<uint64_t>(run_.seed));
+    }
     std::optional<Truth> truth;
     if (truth_) truth = compare_with_truth(model, data, temperature_, run_.compute(), world);
     std::optional<WritingQuality> writing;
@@ -177,6 +189,18 @@ class EvaluateCommand : public HeldOutCommand {
       if (agreement) {
         json["kl_to_teacher"] = agreement->kl;
         json["agreement"] = agreement->arg_max;
+      }
+      if (intervals) {
+        nlohmann::ordered_json& of = json["intervals"];
+        const auto add = [&of](const char* name, const Interval& each) {
+          of[name] = {each.low, each.high};
+        };
+        add("nll", intervals->nll);
+        add("accuracy", intervals->accuracy);
+        add("ece", intervals->ece);
+        add("brier", intervals->brier);
+        of["sequences"] = intervals->sequences;
+        of["resamples"] = intervals->resamples;
       }
       if (truth) {
         nlohmann::ordered_json& of = json["truth"];
@@ -208,6 +232,14 @@ class EvaluateCommand : public HeldOutCommand {
     if (agreement) {
       std::printf("\nKL to the teacher %.4f nats per token; same most likely id %.2f%%\n",
                   agreement->kl, 100 * agreement->arg_max);
+    }
+    if (intervals) {
+      std::printf(
+          "\n95%% intervals over %lld sequences: NLL %.4f to %.4f, accuracy %.2f%% to %.2f%%, ECE "
+          "%.2f%% to %.2f%%, Brier %.4f to %.4f\n",
+          static_cast<long long>(intervals->sequences), intervals->nll.low, intervals->nll.high,
+          100 * intervals->accuracy.low, 100 * intervals->accuracy.high, 100 * intervals->ece.low,
+          100 * intervals->ece.high, intervals->brier.low, intervals->brier.high);
     }
     if (truth) {
       std::printf(
@@ -262,6 +294,7 @@ class EvaluateCommand : public HeldOutCommand {
   double temperature_ = 1.0;
   std::string dump_;
   bool truth_ = false;
+  int64_t bootstrap_ = 0;
   int64_t writes_ = 0;
   double writing_temperature_ = 1;
 };

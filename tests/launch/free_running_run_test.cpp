@@ -106,21 +106,35 @@ TEST_F(FreeRunningRunTest, MetricsSayWhoWroteTheRows) {
 
 TEST_F(FreeRunningRunTest, EvaluateJudgesWhatAModelWrites) {
   ASSERT_EQ(distil("run", 0, 0, {"--teacher.train-steps", "20"}).code, 0);
-  nlohmann::json seen[2];
+  nlohmann::json seen[2], whole[2];
   for (const int ranks : {0, 2}) {
     const Outcome outcome =
         launch({"evaluate", "--model.path", scratch_ / "run/student", "--evaluate.teacher",
-                scratch_ / "run/teacher", "--evaluate.writes", "40", "--train.seq", "32",
-                "--evaluate.max-tokens", "2048", "--run.threads", "1", "--json"},
+                scratch_ / "run/teacher", "--evaluate.writes", "40", "--evaluate.bootstrap", "200",
+                "--evaluate.truth", "true", "--train.seq", "32", "--evaluate.max-tokens", "2048",
+                "--run.threads", "1", "--json"},
                ranks);
     ASSERT_EQ(outcome.code, 0) << outcome.err;
-    seen[ranks == 0 ? 0 : 1] = nlohmann::json::parse(outcome.out)["writing"];
+    whole[ranks == 0 ? 0 : 1] = nlohmann::json::parse(outcome.out);
+    seen[ranks == 0 ? 0 : 1] = whole[ranks == 0 ? 0 : 1]["writing"];
   }
   EXPECT_EQ(seen[0]["tokens"], 40 * 24);
   for (const char* key : {"nll", "teacher_nll", "corpus_nll", "teacher_corpus_nll"}) {
     EXPECT_GT(seen[0][key].get<double>(), 0) << key;
     EXPECT_NEAR(seen[0][key].get<double>(), seen[1][key].get<double>(), 1e-4) << key;
   }
+  // Intervals hold the value; the exact KL is about what the sample says; neither depends on the
+  // ranks.
+  const nlohmann::json& one = whole[0];
+  EXPECT_LT(one["intervals"]["nll"][0].get<double>(), one["nll"].get<double>());
+  EXPECT_GT(one["intervals"]["nll"][1].get<double>(), one["nll"].get<double>());
+  for (const int end : {0, 1})
+    EXPECT_NEAR(one["intervals"]["nll"][end].get<double>(),
+                whole[1]["intervals"]["nll"][end].get<double>(), 1e-6);
+  EXPECT_NEAR(one["truth"]["exact_kl"].get<double>(), whole[1]["truth"]["exact_kl"].get<double>(),
+              1e-6);
+  EXPECT_NEAR(one["truth"]["exact_kl"].get<double>(),
+              one["nll"].get<double>() - one["entropy_floor"].get<double>(), 0.1);
 }
 
 // Sequence-level distillation: the teacher writes the corpus, the student is trained on it.
