@@ -23,10 +23,8 @@ at::Tensor sums_of(const at::Tensor& log_p, const at::Tensor& labels) {
   const auto [confidence, best] = p.max(1, /*keepdim=*/true);           // (n, 1)
   const at::Tensor right = (best == index).to(at::kDouble).squeeze(1);  // (n)
   const at::Tensor sure = confidence.to(at::kDouble).squeeze(1);        // (n)
-  // Bin b holds confidences in (b/15, (b+1)/15].
-  const at::Tensor bin =
-      (sure * kCalibrationBins).ceil().sub(1).clamp(0, kCalibrationBins - 1).to(at::kLong);  // (n)
-  at::Tensor bins = at::zeros({3, kCalibrationBins}, at::kDouble);
+  const at::Tensor bin = calibration_bins(sure);                        // (n)
+  at::Tensor bins = at::zeros({3, kCalibrationBins}, at::kDouble);      // tokens, confidence, right
   bins[0].index_add_(0, bin, at::ones_like(sure));
   bins[1].index_add_(0, bin, sure);
   bins[2].index_add_(0, bin, right);

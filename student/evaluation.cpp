@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "comm/placement.h"
+#include "model/logits_chunk.h"
 #include "student/divergence.h"
 
 namespace temper {
@@ -29,7 +30,7 @@ void for_each_logits_of(
   const at::Device device = models.front()->flat_weights().device();
   std::vector<at::Tensor> heads;  // each (V, C)
   for (const Transformer* model : models) heads.push_back(model->head().detach().to(compute));
-  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / heads.front().size(0));
+  const int64_t chunk = logits_chunk(heads.front().size(0));
   for (const RowRange& rows :
        micro_batches(share(data.rows(), comm.rank(), comm.size()), data.micro_batch)) {
     const Batch batch = data.corpus->read(data.part, 0, rows.begin, rows.size(), data.seq);

@@ -9,6 +9,7 @@
 
 #include "data/random.h"
 #include "model/generation.h"
+#include "model/logits_chunk.h"
 #include "model/sampler.h"
 
 namespace temper {
@@ -126,7 +127,7 @@ Batch mix_rows(const Transformer& model, at::ScalarType compute, double probabil
   const at::Tensor head = model.head(compute).detach();  // (V, C)
   const auto step = static_cast<uint64_t>(place.step);
   const uint64_t predicts = hash_key({kPredictPurpose, place.seed, step});
-  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / head.size(0));
+  const int64_t chunk = logits_chunk(head.size(0));
   std::vector<int64_t> draws;  // the model's own token for the place behind each
   draws.reserve(static_cast<size_t>(rows * seq));
   for (int64_t begin = 0; begin < rows * seq; begin += chunk) {

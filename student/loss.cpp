@@ -195,6 +195,7 @@ void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
   TORCH_INTERNAL_ASSERT(logits.dim() == 2 && labels.dim() == 1 && labels.size(0) == logits.size(0));
   const double soft = teacher.defined() ? config.alpha : 0.0;
   const int64_t entries = soft > 0 && teacher.ids.defined() ? teacher.ids.size(1) : 0;
+  // The GPU's kernel has no terms beyond a plain cross-entropy: those are made of whole matrices.
   const bool on_gpu = logits.is_cuda() && config.labels.plain() && has_cuda_loss_rows(entries);
   if (!logits.is_cpu() && !on_gpu)
     return tensor_loss_rows_(logits, teacher, labels, config, weights, rows);

@@ -8,6 +8,14 @@
 
 namespace temper {
 
+at::Tensor calibration_bins(const at::Tensor& confidence) {
+  return (confidence * kCalibrationBins)
+      .ceil()
+      .sub(1)
+      .clamp(0, kCalibrationBins - 1)
+      .to(at::kLong);  // (n)
+}
+
 void MetricsAccumulator::add(const at::Tensor& logits, const at::Tensor& labels) {
   const at::NoGradGuard no_grad;
   const at::Tensor index = labels.unsqueeze(1);                        // (N, 1)

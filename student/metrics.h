@@ -14,6 +14,10 @@ namespace temper {
 
 inline constexpr int kCalibrationBins = 15;
 
+/// Which of the equal-width bins each confidence (n) lies in -> (n) int64: bin b holds (b/15,
+/// (b+1)/15].
+at::Tensor calibration_bins(const at::Tensor& confidence);
+
 /// Of a held-out part at one temperature. All per valid token.
 struct Metrics {
   double temperature = 1;

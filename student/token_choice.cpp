@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/corpus.h"
+#include "model/logits_chunk.h"
 
 namespace temper {
 
@@ -83,14 +84,12 @@ at::Tensor entropy_of_logits(const at::Tensor& logits, double temperature) {
   return -at::where(p > 0, p * log_p, 0.0).sum(1, /*keepdim=*/false, at::kDouble);
 }
 
-int64_t chunk_of(int64_t vocab) { return std::max<int64_t>(16, (int64_t{4} << 20) / vocab); }
-
 }  // namespace
 
 at::Tensor entropy_of(const at::Tensor& hidden, const at::Tensor& head, double temperature) {
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> parts;
-  for (const at::Tensor& rows : hidden.split(chunk_of(head.size(0))))
+  for (const at::Tensor& rows : hidden.split(logits_chunk(head.size(0))))
     parts.push_back(entropy_of_logits(at::mm(rows, head.t()), temperature));
   return at::cat(parts);
 }
@@ -102,7 +101,7 @@ at::Tensor entropy_of(const SoftTargets& teacher, double temperature) {
       return entropy_of(teacher.values, teacher.head, temperature);
     case Payload::kFull: {
       std::vector<at::Tensor> parts;
-      for (const at::Tensor& rows : teacher.values.split(chunk_of(teacher.values.size(1))))
+      for (const at::Tensor& rows : teacher.values.split(logits_chunk(teacher.values.size(1))))
         parts.push_back(entropy_of_logits(rows, temperature));
       return at::cat(parts);
     }

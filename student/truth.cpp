@@ -42,14 +42,8 @@ std::optional<Truth> compare_with_truth(const Transformer& model, const HeldOut&
            -sum(at::where(pi > 0, pi * log_pi, 0.0)), -sum(at::where(p > 0, p * log_p, 0.0))},
           at::kDouble));
       const auto [confidence, best] =
-          p.narrow(1, 0, pi.size(1)).max(1, /*keepdim=*/true);  // (n, 1)
-      // Bin b holds confidences in (b/15, (b+1)/15].
-      const at::Tensor bin = (confidence * kCalibrationBins)
-                                 .ceil()
-                                 .sub(1)
-                                 .clamp(0, kCalibrationBins - 1)
-                                 .to(at::kLong)
-                                 .squeeze(1);  // (n)
+          p.narrow(1, 0, pi.size(1)).max(1, /*keepdim=*/true);         // (n, 1)
+      const at::Tensor bin = calibration_bins(confidence.squeeze(1));  // (n)
       bins[0].index_add_(0, bin, confidence.squeeze(1));
       bins[1].index_add_(0, bin, pi.gather(1, best).squeeze(1));
     }

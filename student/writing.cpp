@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "comm/placement.h"
+#include "model/logits_chunk.h"
 
 namespace temper {
 namespace {
@@ -20,7 +21,7 @@ double nll_of(const Transformer& model, const Batch& batch, at::ScalarType compu
   const at::Tensor head = model.head(compute).detach();                                    // (V, C)
   const at::Tensor labels = batch.labels.to(device).reshape(-1);                           // (N)
   const at::Tensor valid = (labels != kIgnoredLabel).nonzero().squeeze(1);  // (valid)
-  const int64_t chunk = std::max<int64_t>(16, (int64_t{4} << 20) / head.size(0));
+  const int64_t chunk = logits_chunk(head.size(0));
   double sum = 0;
   for (const at::Tensor& index : valid.split(chunk)) {
     if (index.numel() == 0) continue;

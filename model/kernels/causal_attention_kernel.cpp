@@ -200,7 +200,7 @@ namespace {
 /// What the backward pass keeps of one block, keys × queries.
 struct BackwardBlock {
   Floats scores{kBlock * kBlock}, probability_gradients{kBlock * kBlock};
-  Buffer probabilities{kBlock * kBlock};  // probabilities
+  Buffer probabilities{kBlock * kBlock};
   Buffer score_gradients{kBlock * kBlock}, packed{kBlock * kBlock};
 
   /// From the scores and the gradients by the probabilities (probability_gradients) of `keys` keys:

@@ -8,226 +8,19 @@
 //
 // Numbers of a row are computed in float (double for double), sums over threads in double.
 #include <cmath>
-#include <limits>
 #include <type_traits>
 
 #define CPU_CAPABILITY CUDA
 #include "student/cuda/loss_rows_kernel.h"
+#include "student/cuda/online_sums.cuh"
 #include "student/cuda/row_walk.cuh"
+#include "student/cuda/sparse_targets.cuh"
 #include "student/kernels/divergence_terms.h"
 
 namespace temper {
 namespace {
 
-using gpu::combine;
-using gpu::exp_of;
-using gpu::Math;
-using gpu::narrowed;
-using gpu::Walk;
-using gpu::walk_rows;
-using gpu::widened;
-
-/// Where a maximum begins: finite, so that differences are; what is not above it counts as -∞.
-template <typename T>
-constexpr T kNoLogit = std::numeric_limits<T>::lowest() / 8;
-
-/// So that a shift away from it stays finite, times any sum.
-constexpr double kFurthest = 1e30;
-
-/// Over some of a row's numbers, those with exponentials relative to the maxima of these numbers.
-template <typename T>
-struct OnlineSums {
-  T max = kNoLogit<T>, teacher_max = kNoLogit<T>;
-  T z = 0, z_one = 0;  // Σ exp((s − max)/T), Σ exp(s − max)
-  T zq = 0;            // Σ f, f = exp((t − teacher_max)/T)
-  T weighted = 0;      // Σ f·(y − x), x and y the exponents at T
-  T logits = 0;        // Σ s
-
-  __device__ void move_to(T new_max, T new_teacher_max, T inverse) {
-    const T far = static_cast<T>(-kFurthest);
-    const T shift = max - new_max > far ? max - new_max : far;
-    const T teacher_shift =
-        teacher_max - new_teacher_max > far ? teacher_max - new_teacher_max : far;
-    const T factor = exp_of(teacher_shift * inverse);
-    weighted = factor * (weighted + zq * (teacher_shift - shift) * inverse);
-    zq *= factor;
-    z *= exp_of(shift * inverse);
-    z_one *= exp_of(shift);
-    max = new_max;
-    teacher_max = new_teacher_max;
-  }
-};
-
-/// exp(above) at T = 1, from its exponential e at T = P; P = 0: any T.
-template <int P, typename T>
-__device__ T at_one(T e, T above) {
-  if constexpr (P == 0) return exp_of(above);
-  if constexpr (P == 1) return e;
-  const T square = e * e;
-  if constexpr (P == 2) return square;
-  return square * square;
-}
-
-template <int P, bool kTeacher, bool kForward, bool kTempered, typename T, int N>
-__device__ void add(OnlineSums<T>& sums, const T (&s)[N], const T (&t)[N], T inverse) {
-  T most = sums.max, teacher_most = sums.teacher_max;
-#pragma unroll
-  for (int j = 0; j < N; ++j) {
-    most = s[j] > most ? s[j] : most;
-    if (kTeacher) teacher_most = t[j] > teacher_most ? t[j] : teacher_most;
-  }
-  if (most > sums.max || teacher_most > sums.teacher_max) sums.move_to(most, teacher_most, inverse);
-#pragma unroll
-  for (int j = 0; j < N; ++j) {
-    sums.logits += s[j];
-    const T above = s[j] - most;
-    if (!kTempered) {
-      sums.z_one += exp_of(above);
-      continue;
-    }
-    const T x = above * inverse;
-    const T e = exp_of(x);
-    sums.z += e;
-    sums.z_one += at_one<P>(e, above);
-    if (!kTeacher) continue;
-    const T y = (t[j] - teacher_most) * inverse;
-    const T f = exp_of(y);
-    sums.zq += f;
-    if (kForward) sums.weighted += where_positive(f, f * (y - x));
-  }
-}
-
-/// A row's coefficients and sums, the same for every thread.
-struct Row {
-  double soft, hard, flat;  // of the gradient: divergence by logits/T, cross-entropy, smoothing
-  double inverse;           // 1/T
-  double max, teacher_max;
-  double z, z_one, zq;
-
-  /// exp(x), p and p at T = 1 of a logit.
-  __device__ double exponent(double logit) const { return (logit - max) * inverse; }
-  __device__ double log_p(double logit) const { return exponent(logit) - log(z); }
-  __device__ double hard_part(double logit) const { return hard * exp(logit - max) / z_one - flat; }
-};
-
-/// The sparse targets of a row: ids, what the teacher says of them, and the student's logits.
-template <typename T>
-struct Entries {
-  const int64_t* ids;
-  const double* log_q;  // null for draws
-  const T* logits;      // in shared memory
-  int count;
-
-  /// log Σ exp of log_q.
-  __device__ double log_sum() const {
-    double most[1] = {-INFINITY};
-    for (int k = static_cast<int>(threadIdx.x); k < count; k += static_cast<int>(blockDim.x))
-      most[0] = fmax(most[0], log_q[k]);
-    combine<gpu::Most>(most, -INFINITY);
-    double sum[1] = {0};
-    for (int k = static_cast<int>(threadIdx.x); k < count; k += static_cast<int>(blockDim.x))
-      sum[0] += exp(log_q[k] - most[0]);
-    combine<gpu::Plus>(sum, 0);
-    return most[0] + log(sum[0]);
-  }
-};
-
-/// How the sparse gradient is made: coefficient · exp(x) for every id, and what the entries have
-/// instead.
-struct SparsePart {
-  double divergence, coefficient;
-};
-
-// K ids and their complement are K + 1 outcomes; `rest`: Σ exp(x) of the complement. `write(k, g)`
-// takes each entry's gradient by logits/T.
-template <typename T, typename D>
-struct Bucket {
-  Entries<T> entries;
-  D terms;
-  double shift, log_tail, mean;
-
-  __device__ Terms<double> of(const Row& row, int k) const {
-    const double log_p = row.log_p(static_cast<double>(entries.logits[k]));
-    const double log_q = entries.log_q[k] + shift;
-    return terms(log_p, log_q, exp(log_p), exp(log_q));
-  }
-
-  __device__ SparsePart sums(const Row& row, double rest) {
-    // Rounded on the wire, the K no longer add up to exactly what the tail leaves.
-    shift = log1p(-exp(log_tail)) - entries.log_sum();
-    double parts[2] = {0, 0};
-    for (int k = static_cast<int>(threadIdx.x); k < entries.count;
-         k += static_cast<int>(blockDim.x)) {
-      const Terms<double> term = of(row, k);
-      parts[0] += term.value;
-      parts[1] += term.pg;
-    }
-    combine<gpu::Plus>(parts, 0);
-    const double log_p = log(rest / row.z);
-    const Terms<double> tail = terms(log_p, log_tail, exp(log_p), exp(log_tail));
-    mean = parts[1] + tail.pg;
-    const double gradient = tail.pg - exp(log_p) * mean;
-    return {parts[0] + tail.value, rest > 0 ? gradient / rest : 0.0};
-  }
-
-  __device__ double gradient(const Row& row, int k) const {
-    return of(row, k).pg - exp(row.log_p(static_cast<double>(entries.logits[k]))) * mean;
-  }
-};
-
-// The K entries are all there is.
-template <typename T>
-struct Renormalised {
-  Entries<T> entries;
-  double norm;
-
-  __device__ SparsePart sums(const Row& row, double) {
-    norm = entries.log_sum();
-    double sum[1] = {0};
-    for (int k = static_cast<int>(threadIdx.x); k < entries.count;
-         k += static_cast<int>(blockDim.x)) {
-      const double log_q = entries.log_q[k] - norm, q = exp(log_q);
-      sum[0] += where_positive(q, q * (log_q - row.log_p(static_cast<double>(entries.logits[k]))));
-    }
-    combine<gpu::Plus>(sum, 0);
-    return {sum[0], 1 / row.z};
-  }
-
-  __device__ double gradient(const Row& row, int k) const {
-    return exp(row.log_p(static_cast<double>(entries.logits[k]))) - exp(entries.log_q[k] - norm);
-  }
-};
-
-// n draws, each of the same weight; an id may be among them more than once.
-template <typename T>
-struct Draws {
-  Entries<T> entries;
-  double entropy;
-
-  __device__ SparsePart sums(const Row& row, double) {
-    double sum[1] = {0};
-    for (int k = static_cast<int>(threadIdx.x); k < entries.count;
-         k += static_cast<int>(blockDim.x))
-      sum[0] -= row.log_p(static_cast<double>(entries.logits[k]));
-    combine<gpu::Plus>(sum, 0);
-    return {sum[0] / entries.count - entropy, 1 / row.z};
-  }
-
-  __device__ double gradient(const Row& row, int k) const {
-    int times = 0;
-    for (int other = 0; other < entries.count; ++other)
-      times += entries.ids[other] == entries.ids[k];
-    return exp(row.log_p(static_cast<double>(entries.logits[k]))) -
-           static_cast<double>(times) / entries.count;
-  }
-};
-
-template <SoftRows kSoft, typename T, typename D>
-__device__ auto sparse_targets(const Entries<T>& entries, const D& terms, double scalar) {
-  if constexpr (kSoft == SoftRows::kBucket) return Bucket<T, D>{entries, terms, 0, scalar, 0};
-  if constexpr (kSoft == SoftRows::kRenormalised) return Renormalised<T>{entries, 0};
-  if constexpr (kSoft == SoftRows::kDraws) return Draws<T>{entries, scalar};
-}
+using namespace gpu;
 
 template <typename D>
 constexpr bool kIsForward = std::is_same_v<D, ForwardKl>;
@@ -272,10 +65,10 @@ __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, c
   });
   double maxima[2] = {fmax(static_cast<double>(sums.max), most_entry),
                       static_cast<double>(sums.teacher_max)};
-  combine<gpu::Most>(maxima, -INFINITY);
+  combine<Most>(maxima, -INFINITY);
   sums.move_to(static_cast<T>(maxima[0]), static_cast<T>(maxima[1]), inverse);
   double totals[5] = {sums.z, sums.z_one, sums.zq, sums.weighted, sums.logits};
-  combine<gpu::Plus>(totals, 0);
+  combine<Plus>(totals, 0);
 
   const double weight = block.weights != nullptr ? block.weights[number] : 1.0;
   Row row = {};
@@ -297,7 +90,7 @@ __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, c
       of_ids[1] += exp(logit - row.max);
       of_ids[2] += logit;
     }
-    combine<gpu::Plus>(of_ids, 0);
+    combine<Plus>(of_ids, 0);
     row.z += of_ids[0];
     row.z_one += of_ids[1];
     if (block.smoothing > 0) {  // the sum was over -∞ as well
@@ -305,7 +98,7 @@ __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, c
       walk_rows<Walk::kRead>(logits, teacher, n, [&](int, const auto& s, const auto&) {
         for (const T each : s) of_tail[0] += each == -INFINITY ? 0.0 : static_cast<double>(each);
       });
-      combine<gpu::Plus>(of_tail, 0);
+      combine<Plus>(of_tail, 0);
       of_logits = of_tail[0] + of_ids[2];
     }
   }
@@ -371,7 +164,7 @@ __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, c
       }
     });
     double parts[2] = {values, mean};
-    combine<gpu::Plus>(parts, 0);
+    combine<Plus>(parts, 0);
     divergence = parts[0];
     const T soft = static_cast<T>(row.soft), of_mean = static_cast<T>(row.soft * parts[1]);
     walk_rows<Walk::kWrite>(logits, teacher, n, [&](int i, auto& s, const auto& t) {
