@@ -68,6 +68,14 @@ class Corpus {
   /// wrote the corpus: (B, S) float64, nats, 0 where the label is ignored; an undefined tensor
   /// where the process is not known.
   virtual at::Tensor true_log_probs(const Batch&) const { return {}; }
+
+  /// p(next token | the row so far) of that process, after each of the positions [first, first +
+  /// count) of the row `tokens` (S) int64: (count, V) float64; an undefined tensor where the
+  /// process is not known.
+  virtual at::Tensor true_distribution(const at::Tensor& /*tokens*/, int64_t /*first*/,
+                                       int64_t /*count*/) const {
+    return {};
+  }
 };
 
 }  // namespace temper

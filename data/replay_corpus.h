@@ -36,6 +36,10 @@ class ReplayCorpus : public Corpus {
   at::Tensor true_log_probs(const Batch& batch) const override {
     return base_.true_log_probs(batch);
   }
+  at::Tensor true_distribution(const at::Tensor& tokens, int64_t first,
+                               int64_t count) const override {
+    return base_.true_distribution(tokens, first, count);
+  }
 
  private:
   const Corpus& base_;

@@ -13,6 +13,7 @@
 #include "model/hugging_face.h"
 #include "model/model_config.h"
 #include "model/safetensors.h"
+#include "student/calibration_config.h"
 
 namespace temper {
 
@@ -113,8 +114,8 @@ class EvaluateCommand : public HeldOutCommand {
         "1, and how "
         "often both find the same token most likely");
     add("dump-logits", po::value<std::string>(&dump_)->default_value(dump_)->value_name("FILE"),
-        "also write the first batch to this safetensors file: tokens (B, S) int64, logits (B, S, "
-        "V) fp32, not tempered");
+        "also write the first batch to this safetensors file: tokens (B, S) int64, labels (B, S) "
+        "int64 (-100: not counted), logits (B, S, V) fp32, not tempered");
   }
 
   void validate() const override {
@@ -149,10 +150,11 @@ class EvaluateCommand : public HeldOutCommand {
       std::printf("%s\n", json.dump().c_str());
       return;
     }
+    const std::vector<std::pair<std::string, Metrics>> rows{{"model", metrics}};
     std::printf("%s part, %lld tokens; NLL in nats per token\n\n%s", part_.c_str(),
-                static_cast<long long>(metrics.tokens),
-                metrics_table({{"model", metrics}}).c_str());
-    if (floor) std::printf("%-24s %9.4f\n", "entropy floor", *floor);
+                static_cast<long long>(metrics.tokens), metrics_table(rows).c_str());
+    if (floor) std::printf("%-20s %9.4f\n", "entropy floor", *floor);
+    std::printf("\n%s", intervals_table(rows).c_str());
     if (agreement) {
       std::printf("\nKL to the teacher %.4f nats per token; same most likely id %.2f%%\n",
                   agreement->kl, 100 * agreement->arg_max);
@@ -176,12 +178,14 @@ class EvaluateCommand : public HeldOutCommand {
   void dump_logits(const Transformer& model, const HeldOut& data) const {
     const at::NoGradGuard no_grad;
     const int64_t rows = std::min(data.micro_batch, data.rows());
-    const at::Tensor tokens = data.corpus->read(data.part, 0, 0, rows, data.seq).tokens;  // (B, S)
+    const Batch batch = data.corpus->read(data.part, 0, 0, rows, data.seq);
+    const at::Tensor& tokens = batch.tokens;  // (B, S)
     const at::ScalarType compute = run_.compute();
     const at::Tensor hidden =
         model.hidden(tokens.to(model.flat_weights().device()), compute);              // (B, S, C)
     const at::Tensor logits = at::linear(hidden, model.head().detach().to(compute));  // (B, S, V)
     write_safetensors(dump_, {{"tokens", tokens.contiguous()},
+                              {"labels", batch.labels.contiguous()},
                               {"logits", logits.to(at::kFloat).cpu().contiguous()}});
   }
 
@@ -198,17 +202,23 @@ class CalibrateCommand : public HeldOutCommand {
 
   void add_options(po::options_description& options) override {
     HeldOutCommand::add_options(options);
+    calibration_.add_options(options);
     options.add_options()("calibrate.write",
                           po::value<bool>(&write_)->default_value(write_)->value_name("true|false"),
                           "write the temperature into the model's generation_config.json");
+  }
+
+  void validate() const override {
+    HeldOutCommand::validate();
+    calibration_.validate(seq_);
   }
 
  protected:
   void measure(const Invocation& invocation, const Transformer& model,
                const Corpus& corpus) override {
     const Communicator& world = invocation.world;
-    const ModelResult result =
-        judge(model, "model", 0, corpus, seq_, evaluation_, run_.compute(), world);
+    const ModelResult result = judge(model, "model", 0, corpus, seq_, evaluation_, run_.compute(),
+                                     world, calibration_.position_buckets);
     agree(world, [&] {
       if (world.rank() == 0 && write_) write_generation_config(model_.path, result.fit.temperature);
     });
@@ -227,21 +237,26 @@ class CalibrateCommand : public HeldOutCommand {
       json["before"] = to_json(result.test_before);
       json["after"] = to_json(result.test_after);
       json["fit"] = {{"before", to_json(result.fit_before)}, {"after", to_json(result.fit_after)}};
+      json["ece_rose"] = result.ece_rose();
+      if (!result.positions.empty()) json["positions"] = to_json(result.positions);
       std::printf("%s\n", json.dump().c_str());
       return;
     }
-    std::printf("temperature %.6f, fitted on %lld tokens in %d passes\n\n%s",
+    const std::vector<std::pair<std::string, Metrics>> rows{
+        {"fit part, before", result.fit_before},
+        {"fit part, after", result.fit_after},
+        {"test part, before", result.test_before},
+        {"test part, after", result.test_after}};
+    std::printf("temperature %.6f, fitted on %lld tokens in %d passes\n\n%s\n%s",
                 result.fit.temperature, static_cast<long long>(result.fit_before.tokens),
-                result.fit.passes,
-                metrics_table({{"fit part, before", result.fit_before},
-                               {"fit part, after", result.fit_after},
-                               {"test part, before", result.test_before},
-                               {"test part, after", result.test_after}})
-                    .c_str());
+                result.fit.passes, metrics_table(rows).c_str(), intervals_table(rows).c_str());
+    if (!result.positions.empty()) std::printf("\n%s", positions_table(result.positions).c_str());
+    if (result.ece_rose()) std::printf("\nnote    %s\n", ece_note(result).c_str());
     if (write_) std::printf("\nwritten to %s/generation_config.json\n", model_.path.c_str());
   }
 
  private:
+  CalibrationConfig calibration_;
   bool write_ = false;
 };
 

@@ -37,10 +37,10 @@ Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& s
 /// NCCL where every rank of the node has a GPU of its own, MPI elsewhere. Collective.
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine);
 
-/// Calibrates on the fit part, and measures both held-out parts before and after. Collective over
-/// `comm`.
+/// Calibrates on the fit part, and measures both held-out parts before and after; with
+/// `position_buckets` > 0 also a temperature for each stretch of positions. Collective over `comm`.
 ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
                   const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
-                  at::ScalarType compute, const Communicator& comm);
+                  at::ScalarType compute, const Communicator& comm, int64_t position_buckets = 0);
 
 }  // namespace temper

@@ -147,7 +147,7 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
       run + "/student", "--data.tokenizer",  run + "/student/tokenizer.model",
       "--json"};
   for (const int ranks : {0, 2}) {
-    std::vector<std::string> arguments{"calibrate"};
+    std::vector<std::string> arguments{"calibrate", "--calibrate.position-buckets", "4"};
     arguments.insert(arguments.end(), common.begin(), common.end());
     const Outcome calibrated = launch(arguments, ranks);
     ASSERT_EQ(calibrated.code, 0) << calibrated.err;
@@ -156,14 +156,19 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
     EXPECT_NEAR(json.at("before").at("nll").get<double>(),
                 student.at("test").at("before").at("nll").get<double>(), 1e-4);
     EXPECT_GE(json.at("passes").get<int>(), 1);
-    arguments[0] = "evaluate";
+    EXPECT_EQ(json.at("positions").size(), 4u);
+    EXPECT_GT(json.at("positions").at(3).at("temperature").get<double>(), 0);
+    EXPECT_TRUE(json.at("ece_rose").is_boolean());
+    arguments.assign({"evaluate"});
+    arguments.insert(arguments.end(), common.begin(), common.end());
     arguments.insert(arguments.end(), {"--evaluate.temperature", std::to_string(temperature),
                                        "--dump-logits", scratch / "logits.safetensors"});
     const Outcome evaluated = launch(arguments, ranks);
     ASSERT_EQ(evaluated.code, 0) << evaluated.err;
     const auto metrics = nlohmann::json::parse(evaluated.out);
-    for (const char* key : {"nll", "perplexity", "accuracy", "ece", "ece_equal_mass", "brier",
-                            "tokens", "temperature"}) {
+    for (const char* key :
+         {"nll", "perplexity", "accuracy", "ece", "ece_equal_mass", "ece_classwise", "brier",
+          "entropy", "intervals", "tokens", "temperature"}) {
       EXPECT_TRUE(metrics.contains(key)) << key;
     }
     EXPECT_NEAR(metrics.at("nll").get<double>(),
