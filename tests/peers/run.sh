@@ -21,6 +21,9 @@ echo "[peers] decoding, made anew, against that in tests/model/golden_generation
 "$python" tests/peers/compare_generation.py "$work/golden_generation" tests/model/golden_generation
 bash tests/peers/tokenizers.sh "$python"
 
+echo "[peers] metrics and the fitted temperature, against scikit-learn, netcal and SciPy"
+bash tests/peers/calibration.sh
+
 echo "[peers] students written by temper, opened by transformers"
 temper=build/release/temper
 for family in gpt2 llama mistral qwen2 qwen3; do
