@@ -8,8 +8,9 @@ namespace temper {
 
 inline constexpr int kCalibrationBins = 15;
 
-/// Bin b holds probabilities in (b/15, (b+1)/15].
+/// Bin b holds probabilities in (b/15, (b+1)/15]; the first also those that are no numbers.
 inline int calibration_bin(float probability) {
+  if (!(probability > 0)) return 0;
   return std::clamp(static_cast<int>(std::ceil(probability * kCalibrationBins)) - 1, 0,
                     kCalibrationBins - 1);
 }

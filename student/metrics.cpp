@@ -60,6 +60,7 @@ void MetricsAccumulator::add_classes(const at::Tensor& p, const at::Tensor& labe
         .ceil_()
         .sub_(1)
         .clamp_(0, kCalibrationBins - 1)
+        .nan_to_num_(0)  // of a model that has diverged: its metrics are NaN, in whichever bin
         .to(at::kLong);
   };
   const at::Tensor high = (p > 1.0 / kCalibrationBins).view(-1).nonzero().squeeze(1);  // (n)

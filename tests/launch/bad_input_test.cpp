@@ -124,6 +124,11 @@ TEST(BadInputTest, TemperatureThatIsNone) {
   refused({"--teacher.temperature", "warm"}, {"teacher.temperature", "warm"});
 }
 
+TEST(BadInputTest, MorePositionBucketsThanPositions) {
+  refused({"--calibrate.position-buckets", "33"}, {"--calibrate.position-buckets", "33", "32"});
+  refused({"--calibrate.position-buckets", "-1"}, {"--calibrate.position-buckets", "-1"});
+}
+
 TEST(BadInputTest, UnwritableRunFolder) {
   const ScratchDir scratch;
   write_text(scratch / "file", "x");

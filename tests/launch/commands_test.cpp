@@ -110,11 +110,14 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
                                     "--train.checkpoint-every",
                                     "10",
                                     "--compare.hard-labels",
-                                    "true"},
+                                    "true",
+                                    "--calibrate.position-buckets",
+                                    "2"},
                                    3);
   ASSERT_EQ(distilled.code, 0) << distilled.err;
   for (const char* words : {"teacher", "student, distilled", "student, hard labels",
-                            "before calibration", "after calibration"}) {
+                            "before calibration", "after calibration", "0 to 15", "16 to 31",
+                            "generation_config.json holds one T", "95% interval"}) {
     EXPECT_NE(distilled.out.find(words), std::string::npos) << words;
   }
   for (const char* file :
@@ -135,6 +138,8 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
             student.at("fit").at("before").at("nll").get<double>());
   EXPECT_EQ(student.at("test").at("after").at("accuracy"),
             student.at("test").at("before").at("accuracy"));
+  EXPECT_EQ(student.at("positions").size(), 2u);
+  EXPECT_FALSE(student.at("test").at("after").contains("exact"));  // a text's truth is not known
   const double temperature = student.at("temperature").get<double>();
   EXPECT_EQ(nlohmann::json::parse(read_text(run + "/student/generation_config.json"))
                 .at("temperature")
@@ -268,6 +273,9 @@ TEST(CommandsTest, TrainMakesATeacherThatDistillOpens) {
               "--train.seq", "32", "--evaluate.max-tokens", "512"},
              2);
   ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_NE(trained.out.find("after, exact"), std::string::npos);  // of the built-in language
+  const auto judged = nlohmann::json::parse(read_text(scratch / "teacher/summary.json"));
+  EXPECT_GT(judged.at("test").at("after").at("exact").at("kl").get<double>(), 0);
   for (const char* precision : {"fp32", "bf16"}) {
     const Outcome distilled =
         launch({"distill", "--run.dir", scratch / precision, "--teacher.path",

@@ -115,6 +115,12 @@ TEST(MetricsTest, ClasswiseErrorIsThatOfEachIdAlone) {
   EXPECT_NEAR(accumulator.finish(Communicator::self()).ece_classwise, expected, 1e-9);
 }
 
+TEST(MetricsTest, LogitsThatAreNoNumbersGiveMetricsThatAreNone) {
+  const Metrics m = measure(at::full({4, 3}, std::nan("")), at::zeros({4}, at::kLong));
+  for (const double value : {m.nll, m.brier, m.entropy, m.ece, m.ece_classwise})
+    EXPECT_TRUE(std::isnan(value));
+}
+
 TEST(MetricsTest, NoTokensIsAnError) {
   EXPECT_THROW(MetricsAccumulator(1.0).finish(Communicator::self()), c10::ValueError);
 }
