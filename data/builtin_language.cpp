@@ -19,7 +19,10 @@ constexpr int64_t kEntropySeq = 256;
 }  // namespace
 
 BuiltinLanguage::BuiltinLanguage(const LanguageShape& shape, uint64_t language_seed)
-    : process_(shape, language_seed), language_seed_(language_seed) {}
+    : process_(shape, language_seed),
+      symbols_(at::tensor(process_.symbol_given(), at::kDouble)
+                   .view({process_.shape().vocab, process_.states()})),
+      language_seed_(language_seed) {}
 
 int64_t BuiltinLanguage::rows(Part part, int64_t seq) const {
   return part == Part::kTrain ? std::numeric_limits<int64_t>::max() : kHeldOutTokens / seq;
@@ -81,18 +84,29 @@ at::Tensor BuiltinLanguage::true_log_probs(const Batch& batch) const {
   return result;
 }
 
-at::Tensor BuiltinLanguage::true_distribution(const at::Tensor& tokens) const {
-  const at::Tensor ids = tokens.contiguous();                          // (S)
-  at::Tensor result = at::empty({ids.size(0), vocab()}, at::kDouble);  // (S, V)
+at::Tensor BuiltinLanguage::true_distribution(const at::Tensor& tokens, int64_t first,
+                                              int64_t count) const {
+  const at::Tensor ids = tokens.contiguous();  // (S)
+  const int64_t* id = ids.const_data_ptr<int64_t>();
+  const int64_t states = process_.states();
+  at::Tensor weights = at::empty({count, states}, at::kDouble);  // (S', Z·K)
+  std::vector<std::vector<LanguageFilter::Echo>> echoes(static_cast<size_t>(count));
   LanguageFilter filter(process_);
-  for (int64_t s = 0; s < ids.size(0); ++s) {
-    const auto id = static_cast<int32_t>(ids.const_data_ptr<int64_t>()[s]);
-    if (id == LanguageProcess::kStart) {
+  for (int64_t s = 0; s < first + count; ++s) {
+    if (id[s] == LanguageProcess::kStart) {
       filter.start();
     } else {
-      filter.observe(id);
+      filter.observe(static_cast<int32_t>(id[s]));
     }
-    filter.distribution(result.mutable_data_ptr<double>() + s * vocab());
+    if (s < first) continue;
+    echoes[static_cast<size_t>(s - first)] =
+        filter.mixture(weights.mutable_data_ptr<double>() + (s - first) * states);
+  }
+  at::Tensor result = at::mm(weights, symbols_.t());  // (S', V)
+  for (int64_t s = 0; s < count; ++s) {
+    double* row = result.mutable_data_ptr<double>() + s * vocab();
+    for (const LanguageFilter::Echo& echo : echoes[static_cast<size_t>(s)])
+      row[echo.token] += echo.mass;
   }
   return result;
 }

@@ -33,15 +33,15 @@ class BuiltinLanguage : public Corpus {
   /// standard error from the means of rows. Computed at the first call (under a second), then kept.
   std::optional<EntropyRate> entropy_rate() const override;
   at::Tensor true_log_probs(const Batch& batch) const override;
-
-  /// p(next token | the row so far) after each token of `tokens` (S) int64, each document of the
-  /// row on its own: (S, V) float64.
-  at::Tensor true_distribution(const at::Tensor& tokens) const override;
+  /// Each document of the row on its own.
+  at::Tensor true_distribution(const at::Tensor& tokens, int64_t first,
+                               int64_t count) const override;
 
  private:
   std::vector<int32_t> row(Part part, uint64_t seed, int64_t index, int64_t length) const;
 
   LanguageProcess process_;
+  at::Tensor symbols_;  // (V, Z·K) float64, p(symbol | state) without echo
   uint64_t language_seed_;
   mutable std::mutex mutex_;
   mutable std::optional<EntropyRate> entropy_rate_;

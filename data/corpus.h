@@ -69,9 +69,13 @@ class Corpus {
   /// where the process is not known.
   virtual at::Tensor true_log_probs(const Batch&) const { return {}; }
 
-  /// Exact p(next | the row's tokens up to and including each position) of the same process: tokens
-  /// (S) int64 -> (S, vocab()) float64; an undefined tensor where the process is not known.
-  virtual at::Tensor true_distribution(const at::Tensor&) const { return {}; }
+  /// p(next token | the row so far) of that process, after each of the positions [first, first +
+  /// count) of the row `tokens` (S) int64: (count, V) float64; an undefined tensor where the
+  /// process is not known.
+  virtual at::Tensor true_distribution(const at::Tensor& /*tokens*/, int64_t /*first*/,
+                                       int64_t /*count*/) const {
+    return {};
+  }
 };
 
 }  // namespace temper

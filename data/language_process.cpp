@@ -206,24 +206,32 @@ void LanguageFilter::emissions(int32_t token, double* out) const {
   }
 }
 
-void LanguageFilter::distribution(double* out) const {
+std::vector<LanguageFilter::Echo> LanguageFilter::mixture(double* weights) const {
   const LanguageShape& shape = process_.shape_;
   const double share = static_cast<double>(shape.echo_percent) / 100.0;
   // The mass of the echo classes moves to the echoed tokens; what is left is a plain mixture.
-  std::vector<double> weight = belief_, moved(static_cast<size_t>(shape.topics), 0.0);
+  std::copy(belief_.begin(), belief_.end(), weights);
+  std::vector<Echo> echoes;
   for (int64_t z = 0; z < shape.topics; ++z) {
     if (!can_echo(z)) continue;
+    Echo echo{echoed(z), 0.0};
     for (int64_t c = 0; c < shape.echo_classes; ++c) {
-      moved[z] += share * weight[z * shape.classes + c];
-      weight[z * shape.classes + c] *= 1.0 - share;
+      echo.mass += share * weights[z * shape.classes + c];
+      weights[z * shape.classes + c] *= 1.0 - share;
     }
+    echoes.push_back(echo);
   }
+  return echoes;
+}
+
+void LanguageFilter::distribution(double* out) const {
+  std::vector<double> weights(belief_.size());
+  const std::vector<Echo> echoes = mixture(weights.data());
   const int64_t states = process_.states();
-  for (int64_t v = 0; v < shape.vocab; ++v)
-    out[v] =
-        std::inner_product(weight.begin(), weight.end(), &process_.symbol_given_[v * states], 0.0);
-  for (int64_t z = 0; z < shape.topics; ++z)
-    if (can_echo(z)) out[echoed(z)] += moved[z];
+  for (int64_t v = 0; v < process_.shape_.vocab; ++v)
+    out[v] = std::inner_product(weights.begin(), weights.end(), &process_.symbol_given_[v * states],
+                                0.0);
+  for (const Echo& echo : echoes) out[echo.token] += echo.mass;
 }
 
 double LanguageFilter::observe(int32_t token) {

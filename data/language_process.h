@@ -60,6 +60,9 @@ class LanguageProcess {
   /// p(token | state, the tokens of the document so far without its start token).
   double emission(int64_t state, int32_t token, const std::vector<int32_t>& document) const;
 
+  /// p(symbol | state) without echo: (V, Z, K), row by row.
+  const std::vector<double>& symbol_given() const { return symbol_given_; }
+
   /// A hash of all tables.
   uint64_t fingerprint() const;
 
@@ -87,6 +90,17 @@ class LanguageFilter {
 
   /// A document starts: its start token has just been seen.
   void start();
+
+  /// Probability that the next token has because a class repeats it.
+  struct Echo {
+    int32_t token;
+    double mass;
+  };
+
+  /// p(. | document so far) as a mixture: Z·K weights of the rows of symbol_given() into `weights`,
+  /// and what the echoes, at most one a topic, add to their tokens. Many positions are one matrix
+  /// product then.
+  std::vector<Echo> mixture(double* weights) const;
 
   /// p(. | document so far) into `out`, V values that sum to 1.
   void distribution(double* out) const;

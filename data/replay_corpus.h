@@ -33,11 +33,12 @@ class ReplayCorpus : public Corpus {
   uint64_t fingerprint() const override { return base_.fingerprint(); }
   std::string tokenizer_file() const override { return base_.tokenizer_file(); }
   std::optional<EntropyRate> entropy_rate() const override { return base_.entropy_rate(); }
-  at::Tensor true_distribution(const at::Tensor& tokens) const override {
-    return base_.true_distribution(tokens);
-  }
   at::Tensor true_log_probs(const Batch& batch) const override {
     return base_.true_log_probs(batch);
+  }
+  at::Tensor true_distribution(const at::Tensor& tokens, int64_t first,
+                               int64_t count) const override {
+    return base_.true_distribution(tokens, first, count);
   }
 
  private:

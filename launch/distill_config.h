@@ -8,6 +8,7 @@
 #include "data/data_config.h"
 #include "launch/log_config.h"
 #include "launch/run_config.h"
+#include "student/calibration_config.h"
 #include "student/evaluation_config.h"
 #include "student/loss.h"
 #include "student/student_model.h"
@@ -26,6 +27,7 @@ struct DistillConfig {
   TrainConfig train;
   EvaluationConfig evaluation;
   LogConfig log;
+  CalibrationConfig calibration;
   bool hard_labels = false;  ///< also train the student without soft targets
   int64_t seeds = 1;         ///< how often the student is trained
   std::string store;  ///< replay the soft targets recorded there; empty: a teacher makes them

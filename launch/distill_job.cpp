@@ -54,7 +54,7 @@ std::string DistillJob::describe_stream() const {
 ModelResult DistillJob::judge_model(const Transformer& model, const std::string& name,
                                     uint64_t seed, const Communicator& comm) const {
   return judge(model, name, seed, corpus_, config.train.seq, config.evaluation,
-               config.run.compute(), comm);
+               config.run.compute(), comm, config.calibration.position_buckets);
 }
 
 TrainingStage DistillJob::stage(const std::string& title, uint64_t seed) const {

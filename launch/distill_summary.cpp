@@ -41,11 +41,13 @@ std::string to_text(const DistillSummary& summary) {
         result.fit.temperature, result.fit.passes,
         static_cast<long long>(result.test_after.arg_max_changed),
         static_cast<long long>(result.test_after.tokens));
-    if (result.test_after.ece > result.test_before.ece) {
-      text += format(
-          "  note: the lower NLL came with a higher ECE on the test part (%.2f%% -> %.2f%%)\n",
-          100 * result.test_before.ece, 100 * result.test_after.ece);
-    }
+    if (result.ece_rose()) text += "  note: " + ece_note(result) + "\n";
+    const Interval& nll = result.test_after.intervals.nll;
+    if (result.test_after.intervals.sequences > 1)
+      text +=
+          format("  95%% interval of its NLL after calibration: %.4f to %.4f (%lld sequences)\n",
+                 nll.low, nll.high, static_cast<long long>(result.test_after.intervals.sequences));
+    if (!result.positions.empty()) text += "\n" + positions_table(result.positions) + "\n";
   }
   const TrainingSummary& training = summary.training;
   text += format(

@@ -13,8 +13,7 @@
 #include "model/hugging_face.h"
 #include "model/model_config.h"
 #include "model/safetensors.h"
-#include "student/bootstrap.h"
-#include "student/truth.h"
+#include "student/calibration_config.h"
 #include "student/writing.h"
 
 namespace temper {
@@ -115,27 +114,19 @@ class EvaluateCommand : public HeldOutCommand {
         "also compare with the teacher in this Hugging Face folder: mean KL(teacher, model) at T = "
         "1, and how "
         "often both find the same token most likely");
-    add("evaluate.bootstrap",
-        po::value<int64_t>(&bootstrap_)->default_value(bootstrap_)->value_name("N"),
-        "also 95% intervals of the metrics from N resamples of the sequences (0: none; 1000 is "
-        "usual)");
-    add("evaluate.truth", po::value<bool>(&truth_)->default_value(truth_)->value_name("true|false"),
-        "on the built-in language: also the exact KL of its distribution to the model's, and the "
-        "exact "
-        "calibration error");
     add("evaluate.writing-temperature",
         po::value<double>(&writing_temperature_)
             ->default_value(writing_temperature_)
             ->value_name("T"),
         "temperature at which it writes (0: the likeliest token each time)");
     add("evaluate.writes", po::value<int64_t>(&writes_)->default_value(writes_)->value_name("N"),
-        "also let the model go on from the first quarter of N rows, at evaluate.temperature, and "
+        "also let the model go on from the first quarter of N rows and "
         "say "
         "how likely what it wrote is, to itself and to evaluate.teacher, and how much of it "
         "repeats");
     add("dump-logits", po::value<std::string>(&dump_)->default_value(dump_)->value_name("FILE"),
-        "also write the first batch to this safetensors file: tokens (B, S) int64, logits (B, S, "
-        "V) fp32, not tempered");
+        "also write the first batch to this safetensors file: tokens (B, S) int64, labels (B, S) "
+        "int64 (-100: not counted), logits (B, S, V) fp32, not tempered");
   }
 
   void validate() const override {
@@ -145,8 +136,6 @@ class EvaluateCommand : public HeldOutCommand {
     TORCH_CHECK_VALUE(std::isfinite(writing_temperature_) && writing_temperature_ >= 0,
                       "--evaluate.writing-temperature is ", writing_temperature_,
                       ": give a finite number of at least 0");
-    TORCH_CHECK_VALUE(bootstrap_ >= 0 && bootstrap_ <= 1000000, "--evaluate.bootstrap is ",
-                      bootstrap_, ": give a number of resamples up to 1000000, or 0");
     TORCH_CHECK_VALUE(writes_ >= 0, "--evaluate.writes is ", writes_,
                       ": give a number of rows, or 0");
     TORCH_CHECK_VALUE(std::isfinite(temperature_) && temperature_ > 0, "--evaluate.temperature is ",
@@ -169,13 +158,6 @@ class EvaluateCommand : public HeldOutCommand {
       teacher = open_teacher(model, data, world);
       agreement = compare_with_teacher(model, *teacher, data, run_.compute(), world);
     }
-    std::optional<MetricIntervals> intervals;
-    if (bootstrap_ > 0) {
-      const at::Tensor sums = sequence_sums(model, data, temperature_, run_.compute(), world);
-      intervals = bootstrap(sums, bootstrap_, static_cast<uint64_t>(run_.seed));
-    }
-    std::optional<Truth> truth;
-    if (truth_) truth = compare_with_truth(model, data, temperature_, run_.compute(), world);
     std::optional<WritingQuality> writing;
     if (writes_ > 0) {
       FreeRunningConfig config;
@@ -189,26 +171,6 @@ class EvaluateCommand : public HeldOutCommand {
       if (agreement) {
         json["kl_to_teacher"] = agreement->kl;
         json["agreement"] = agreement->arg_max;
-      }
-      if (intervals) {
-        nlohmann::ordered_json& of = json["intervals"];
-        const auto add = [&of](const char* name, const Interval& each) {
-          of[name] = {each.low, each.high};
-        };
-        add("nll", intervals->nll);
-        add("accuracy", intervals->accuracy);
-        add("ece", intervals->ece);
-        add("brier", intervals->brier);
-        of["sequences"] = intervals->sequences;
-        of["resamples"] = intervals->resamples;
-      }
-      if (truth) {
-        nlohmann::ordered_json& of = json["truth"];
-        of["exact_kl"] = truth->kl;
-        of["entropy"] = truth->entropy;
-        of["model_entropy"] = truth->model_entropy;
-        of["exact_calibration_error"] = truth->calibration_error;
-        of["tokens"] = truth->tokens;
       }
       if (writing) {
         nlohmann::ordered_json& of = json["writing"];
@@ -225,35 +187,20 @@ class EvaluateCommand : public HeldOutCommand {
       std::printf("%s\n", json.dump().c_str());
       return;
     }
+    const std::vector<std::pair<std::string, Metrics>> rows{{"model", metrics}};
     std::printf("%s part, %lld tokens; NLL in nats per token\n\n%s", part_.c_str(),
-                static_cast<long long>(metrics.tokens),
-                metrics_table({{"model", metrics}}).c_str());
-    if (floor) std::printf("%-24s %9.4f\n", "entropy floor", *floor);
+                static_cast<long long>(metrics.tokens), metrics_table(rows).c_str());
+    if (floor) std::printf("%-20s %9.4f\n", "entropy floor", *floor);
+    std::printf("\n%s", intervals_table(rows).c_str());
     if (agreement) {
       std::printf("\nKL to the teacher %.4f nats per token; same most likely id %.2f%%\n",
                   agreement->kl, 100 * agreement->arg_max);
-    }
-    if (intervals) {
-      std::printf(
-          "\n95%% intervals over %lld sequences: NLL %.4f to %.4f, accuracy %.2f%% to %.2f%%, ECE "
-          "%.2f%% to %.2f%%, Brier %.4f to %.4f\n",
-          static_cast<long long>(intervals->sequences), intervals->nll.low, intervals->nll.high,
-          100 * intervals->accuracy.low, 100 * intervals->accuracy.high, 100 * intervals->ece.low,
-          100 * intervals->ece.high, intervals->brier.low, intervals->brier.high);
-    }
-    if (truth) {
-      std::printf(
-          "\nKL of the language to the model, exact: %.4f nats per token; calibration error, "
-          "exact: %.2f%%; entropy %.4f of the language, %.4f of the model\n",
-          truth->kl, 100 * truth->calibration_error, truth->entropy, truth->model_entropy);
-    } else if (truth_) {
-      std::printf("\nThe process that wrote this corpus is not known: no --evaluate.truth\n");
     }
     if (writing) {
       std::printf(
           "\nWritten freely at T = %g: %lld rows, %lld tokens; repeated 4-grams %.1f%%\n"
           "  NLL by the model    %.4f (of the corpus's text at these places %.4f)\n",
-          temperature_, static_cast<long long>(writing->rows),
+          writing_temperature_, static_cast<long long>(writing->rows),
           static_cast<long long>(writing->tokens), 100 * writing->repeated, writing->nll,
           writing->corpus_nll);
       if (writing->teacher_nll) {
@@ -280,12 +227,14 @@ class EvaluateCommand : public HeldOutCommand {
   void dump_logits(const Transformer& model, const HeldOut& data) const {
     const at::NoGradGuard no_grad;
     const int64_t rows = std::min(data.micro_batch, data.rows());
-    const at::Tensor tokens = data.corpus->read(data.part, 0, 0, rows, data.seq).tokens;  // (B, S)
+    const Batch batch = data.corpus->read(data.part, 0, 0, rows, data.seq);
+    const at::Tensor& tokens = batch.tokens;  // (B, S)
     const at::ScalarType compute = run_.compute();
     const at::Tensor hidden =
         model.hidden(tokens.to(model.flat_weights().device()), compute);              // (B, S, C)
     const at::Tensor logits = at::linear(hidden, model.head().detach().to(compute));  // (B, S, V)
     write_safetensors(dump_, {{"tokens", tokens.contiguous()},
+                              {"labels", batch.labels.contiguous()},
                               {"logits", logits.to(at::kFloat).cpu().contiguous()}});
   }
 
@@ -293,8 +242,6 @@ class EvaluateCommand : public HeldOutCommand {
   std::string teacher_;
   double temperature_ = 1.0;
   std::string dump_;
-  bool truth_ = false;
-  int64_t bootstrap_ = 0;
   int64_t writes_ = 0;
   double writing_temperature_ = 1;
 };
@@ -306,17 +253,23 @@ class CalibrateCommand : public HeldOutCommand {
 
   void add_options(po::options_description& options) override {
     HeldOutCommand::add_options(options);
+    calibration_.add_options(options);
     options.add_options()("calibrate.write",
                           po::value<bool>(&write_)->default_value(write_)->value_name("true|false"),
                           "write the temperature into the model's generation_config.json");
+  }
+
+  void validate() const override {
+    HeldOutCommand::validate();
+    calibration_.validate(seq_);
   }
 
  protected:
   void measure(const Invocation& invocation, const Transformer& model,
                const Corpus& corpus) override {
     const Communicator& world = invocation.world;
-    const ModelResult result =
-        judge(model, "model", 0, corpus, seq_, evaluation_, run_.compute(), world);
+    const ModelResult result = judge(model, "model", 0, corpus, seq_, evaluation_, run_.compute(),
+                                     world, calibration_.position_buckets);
     agree(world, [&] {
       if (world.rank() == 0 && write_) write_generation_config(model_.path, result.fit.temperature);
     });
@@ -335,21 +288,26 @@ class CalibrateCommand : public HeldOutCommand {
       json["before"] = to_json(result.test_before);
       json["after"] = to_json(result.test_after);
       json["fit"] = {{"before", to_json(result.fit_before)}, {"after", to_json(result.fit_after)}};
+      json["ece_rose"] = result.ece_rose();
+      if (!result.positions.empty()) json["positions"] = to_json(result.positions);
       std::printf("%s\n", json.dump().c_str());
       return;
     }
-    std::printf("temperature %.6f, fitted on %lld tokens in %d passes\n\n%s",
+    const std::vector<std::pair<std::string, Metrics>> rows{
+        {"fit part, before", result.fit_before},
+        {"fit part, after", result.fit_after},
+        {"test part, before", result.test_before},
+        {"test part, after", result.test_after}};
+    std::printf("temperature %.6f, fitted on %lld tokens in %d passes\n\n%s\n%s",
                 result.fit.temperature, static_cast<long long>(result.fit_before.tokens),
-                result.fit.passes,
-                metrics_table({{"fit part, before", result.fit_before},
-                               {"fit part, after", result.fit_after},
-                               {"test part, before", result.test_before},
-                               {"test part, after", result.test_after}})
-                    .c_str());
+                result.fit.passes, metrics_table(rows).c_str(), intervals_table(rows).c_str());
+    if (!result.positions.empty()) std::printf("\n%s", positions_table(result.positions).c_str());
+    if (result.ece_rose()) std::printf("\nnote    %s\n", ece_note(result).c_str());
     if (write_) std::printf("\nwritten to %s/generation_config.json\n", model_.path.c_str());
   }
 
  private:
+  CalibrationConfig calibration_;
   bool write_ = false;
 };
 

@@ -77,7 +77,7 @@ std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Ma
 
 ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
                   const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
-                  at::ScalarType compute, const Communicator& comm) {
+                  at::ScalarType compute, const Communicator& comm, int64_t position_buckets) {
   HeldOut data{&corpus, Part::kFit, seq, config.max_tokens, config.micro_batch};
   ModelResult result;
   result.name = name;
@@ -94,6 +94,12 @@ ModelResult judge(const Transformer& model, const std::string& name, uint64_t se
   metrics = evaluate(model, data, compute, comm, temperatures);
   result.test_before = metrics[0];
   result.test_after = metrics[1];
+  if (position_buckets > 0) {
+    HeldOut fit_part = data;
+    fit_part.part = Part::kFit;
+    result.positions = calibrate_by_position(model, fit_part, data, position_buckets,
+                                             result.fit.temperature, compute, comm);
+  }
   return result;
 }
 

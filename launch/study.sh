@@ -51,7 +51,7 @@ run() {  # WHAT COMMAND...: its output goes to the log, or to the screen if it f
   echo "$what: $((SECONDS - began)) s" >&2
 }
 number() {  # FILE NAME [N]: the N-th number (from 1) that has this name in a JSON file
-  grep -o "\"$2\": *[-0-9.e+]*" "$1" | sed -n "${3:-1}s/.*: *//p"
+  grep -o "\"$2\": *[-0-9.e+][-0-9.e+]*" "$1" | sed -n "${3:-1}s/.*: *//p"
 }
 
 teacher="$runs/teacher"
@@ -75,10 +75,8 @@ for method in "${chosen[@]}"; do
     for temperature in 1 0.5 0; do
       file="$dir/writes-$temperature.json"
       if [ -e "$file" ]; then continue; fi
-      more=()
-      if [ "$temperature" = 1 ]; then more=(--evaluate.truth true); fi
       "$temper" evaluate --config configs/study.ini --model.path "$model" --evaluate.teacher "$teacher/model" --evaluate.writes "$rows" \
-        ${more[@]+"${more[@]}"} --evaluate.writing-temperature "$temperature" --json >"$file.part" 2>"$log" || { cat "$log" >&2; exit 1; }
+        --evaluate.writing-temperature "$temperature" --json >"$file.part" 2>"$log" || { cat "$log" >&2; exit 1; }
       mv "$file.part" "$file"
     done
   done
@@ -92,12 +90,13 @@ done
     for seed in "${seeds[@]}"; do
       dir="$runs/$method-$seed"
       # Of the last model in the summary: test part before (third block of metrics) and after (fourth).
-      echo "$(number "$dir/writes-1.json" nll) $(number "$dir/writes-1.json" exact_kl) $(number "$dir/writes-1.json" ece)" \
-        "$(awk '/"test"/ { test = 1 } test && /"ece":/ { gsub(/[^-0-9.e+]/, "", $2); value = $2 } END { print value }' "$dir/summary.json")" \
+      echo "$(number "$dir/writes-1.json" nll) $(number "$dir/writes-1.json" kl) $(number "$dir/writes-1.json" ece)" \
+        "$(awk '/"test"/ { test = 1 } /"exact"/ { test = 0 } /"after"/ { test = 1 }
+          test && /"ece": [0-9]/ { gsub(/[^-0-9.e+]/, "", $2); value = $2 } END { print value }' "$dir/summary.json")" \
         "$(awk '/"temperature":/ { gsub(/[^-0-9.e+]/, "", $2); value = $2 } END { print value }' "$dir/summary.json")" \
         "$(number "$dir/writes-1.json" kl_to_teacher) $(number "$dir/writes-1.json" teacher_nll) $(number "$dir/writes-0.5.json" teacher_nll)" \
         "$(number "$dir/writes-0.json" teacher_nll) $(number "$dir/writes-1.json" repeated_4grams) $(number "$dir/writes-0.5.json" repeated_4grams)" \
-        "$(number "$dir/writes-0.json" repeated_4grams) $(number "$dir/writes-1.json" exact_calibration_error)"
+        "$(number "$dir/writes-0.json" repeated_4grams) $(number "$dir/writes-1.json" ece 2)"
     done | awk -v method="$method" '
       { for (i = 1; i <= NF; ++i) { sum[i] += $i; if (NR == 1 || $i < low[i]) low[i] = $i; if (NR == 1 || $i > high[i]) high[i] = $i } }
       function mean(i) { return sum[i] / NR }

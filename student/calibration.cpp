@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 namespace temper {
 
@@ -17,16 +16,9 @@ constexpr int kMaxPasses = 20;
 constexpr double kLastStep = 3e-4;
 constexpr double kLongestStep = 1.5;  // of log β, while no bracket is known
 
-/// The slope of the NLL against u = log β at one point.
-struct Point {
-  double u = 0;
-  double slope = 0;   // NLL'(β)
-  double change = 0;  // dNLL'(β)/du = NLL''(β)·β
-};
-
 /// Where the slope is zero, by the cubic that takes u and du/dslope at both points (inverse Hermite
 /// interpolation).
-double inverse_hermite(const Point& a, const Point& b) {
+double inverse_hermite(const TemperatureSearch::Point& a, const TemperatureSearch::Point& b) {
   const double h = b.slope - a.slope;
   const double t = -a.slope / h;
   const double da = h / a.change;
@@ -47,6 +39,23 @@ CalibrationSums& CalibrationSums::operator+=(const CalibrationSums& other) {
   return *this;
 }
 
+std::vector<CalibrationSums> all_reduce(const std::vector<CalibrationSums>& mine,
+                                        const Communicator& comm) {
+  at::Tensor totals = at::empty({static_cast<int64_t>(mine.size()), 4}, at::kDouble);  // (fits, 4)
+  double* total = totals.mutable_data_ptr<double>();
+  for (const CalibrationSums& sums : mine) {
+    for (const double value :
+         {sums.nll, sums.slope, sums.curvature, static_cast<double>(sums.tokens)})
+      *total++ = value;
+  }
+  comm.all_reduce(totals);
+  const double* value = totals.const_data_ptr<double>();
+  std::vector<CalibrationSums> result;
+  for (size_t i = 0; i < mine.size(); ++i, value += 4)
+    result.push_back({value[0], value[1], value[2], static_cast<int64_t>(value[3])});
+  return result;
+}
+
 CalibrationSums calibration_sums(const at::Tensor& logits, const at::Tensor& labels, double beta) {
   const at::NoGradGuard no_grad;
   const at::Tensor index = labels.unsqueeze(1);                    // (N, 1)
@@ -64,56 +73,63 @@ CalibrationSums calibration_sums(const at::Tensor& logits, const at::Tensor& lab
   return sums;
 }
 
-CalibrationFit fit_temperature(const std::function<CalibrationSums(double beta)>& pass) {
+double TemperatureSearch::beta() const { return std::exp(u_); }
+
+void TemperatureSearch::take(const CalibrationSums& sums) {
   const double lowest = -std::log(kMaxTemperature);
   const double highest = -std::log(kMinTemperature);
-  CalibrationFit fit;
-  std::optional<Point> below, above;  // the nearest points with slope < 0 and slope > 0
-  bool flat = false;
-  double u = 0, last = 0;
-  while (fit.passes < kMaxPasses) {
-    const CalibrationSums sums = pass(std::exp(u));
-    ++fit.passes;
-    TORCH_CHECK_VALUE(sums.tokens > 0, "there is no valid token to fit the temperature on");
-    const double n = static_cast<double>(sums.tokens);
-    TORCH_CHECK(
-        std::isfinite(sums.nll) && std::isfinite(sums.slope) && std::isfinite(sums.curvature),
-        "the model's log-likelihood at temperature ", std::exp(-u), " is no finite number");
-    if (fit.passes == 1) fit.nll_before = sums.nll / n;
-    const Point here{u, sums.slope / n, sums.curvature / n * std::exp(u)};
-    if (here.slope == 0) {
-      flat = here.change == 0;  // every label is certain to the last bit, or all logits are equal
-      break;
-    }
-    (here.slope < 0 ? below : above) = here;
-
-    // Newton in u: the slope's root by its tangent. Without curvature only the direction is known.
-    const double newton = here.change > 0 ? -here.slope / here.change
-                                          : (here.slope < 0 ? kLongestStep : -kLongestStep);
-    if (std::abs(newton) < kLastStep) {
-      u += newton;
-      break;
-    }
-    // Steps that do not shrink lead into a flat tail (every label the most likely id, say): the
-    // minimum is far, if there is one.
-    const bool tail =
-        fit.passes > 2 && !(below && above) && std::abs(newton) > 0.5 * std::abs(last);
-    double next = u + (tail ? std::copysign(kLongestStep, newton)
-                            : std::clamp(newton, -kLongestStep, kLongestStep));
-    if (below && above) {
-      const double low = below->u, high = above->u;  // the slope rises with u
-      if (below->change > 0 && above->change > 0) next = inverse_hermite(*below, *above);
-      if (!(next > low && next < high)) next = u + newton;
-      if (!(next > low && next < high)) next = 0.5 * (low + high);
-    }
-    next = std::clamp(next, lowest, highest);
-    if (next == u) break;  // at a bound, and the minimum lies beyond it
-    last = next - u;
-    u = next;
+  TORCH_CHECK_VALUE(sums.tokens > 0, "there is no valid token to fit the temperature on");
+  const double n = static_cast<double>(sums.tokens);
+  TORCH_CHECK(std::isfinite(sums.nll) && std::isfinite(sums.slope) && std::isfinite(sums.curvature),
+              "the model's log-likelihood at temperature ", std::exp(-u_), " is no finite number");
+  if (++passes_ == 1) nll_before_ = sums.nll / n;
+  done_ = passes_ == kMaxPasses;
+  const Point here{u_, sums.slope / n, sums.curvature / n * std::exp(u_)};
+  if (here.slope == 0) {
+    flat_ = here.change == 0;  // every label is certain to the last bit, or all logits are equal
+    done_ = true;
+    return;
   }
-  fit.undetermined = flat || u <= lowest || u >= highest;
-  fit.temperature = std::exp(-u);
+  (here.slope < 0 ? below_ : above_) = here;
+
+  // Newton in u: the slope's root by its tangent. Without curvature only the direction is known.
+  const double newton =
+      here.change > 0 ? -here.slope / here.change : (here.slope < 0 ? kLongestStep : -kLongestStep);
+  if (std::abs(newton) < kLastStep) {
+    u_ += newton;
+    done_ = true;
+    return;
+  }
+  // Steps that do not shrink lead into a flat tail (every label the most likely id, say): the
+  // minimum is far, if there is one.
+  const bool tail = passes_ > 2 && !(below_ && above_) && std::abs(newton) > 0.5 * std::abs(last_);
+  double next = u_ + (tail ? std::copysign(kLongestStep, newton)
+                           : std::clamp(newton, -kLongestStep, kLongestStep));
+  if (below_ && above_) {
+    const double low = below_->u, high = above_->u;  // the slope rises with u
+    if (below_->change > 0 && above_->change > 0) next = inverse_hermite(*below_, *above_);
+    if (!(next > low && next < high)) next = u_ + newton;
+    if (!(next > low && next < high)) next = 0.5 * (low + high);
+  }
+  next = std::clamp(next, lowest, highest);
+  done_ = done_ || next == u_;  // at a bound, and the minimum lies beyond it
+  last_ = next - u_;
+  u_ = next;
+}
+
+CalibrationFit TemperatureSearch::fit() const {
+  CalibrationFit fit;
+  fit.temperature = std::exp(-u_);
+  fit.passes = passes_;
+  fit.nll_before = nll_before_;
+  fit.undetermined = flat_ || u_ <= -std::log(kMaxTemperature) || u_ >= -std::log(kMinTemperature);
   return fit;
+}
+
+CalibrationFit fit_temperature(const std::function<CalibrationSums(double beta)>& pass) {
+  TemperatureSearch search;
+  while (!search.done()) search.take(pass(search.beta()));
+  return search.fit();
 }
 
 }  // namespace temper

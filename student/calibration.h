@@ -12,6 +12,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <vector>
+
+#include "comm/mpi/communicator.h"
 
 namespace temper {
 
@@ -24,6 +28,10 @@ struct CalibrationSums {
 
   CalibrationSums& operator+=(const CalibrationSums& other);
 };
+
+/// Each of `mine` summed over all ranks. Collective.
+std::vector<CalibrationSums> all_reduce(const std::vector<CalibrationSums>& mine,
+                                        const Communicator& comm);
 
 /// logits (N, V) float32 or float64; labels (N) int64, all valid.
 CalibrationSums calibration_sums(const at::Tensor& logits, const at::Tensor& labels, double beta);
@@ -42,9 +50,39 @@ inline constexpr double kMaxTemperature = 100.0;
 
 /// Finds the minimum by a safeguarded Newton iteration that starts at T = 1: steps in log β,
 /// sharpened by inverse interpolation of the slope, kept inside the bracket that the signs of the
-/// slope give. `pass` returns the sums over all tokens at a β, the same on each rank that calls
-/// this (collective if `pass` is). Relative error of T about 1e-7. T is never ≤ 0; NLL on the
-/// fitting tokens never rises, since every move is towards the minimum of a convex function.
+/// slope give. Relative error of T about 1e-7. T is never ≤ 0; NLL on the fitting tokens never
+/// rises, since every move is towards the minimum of a convex function. It is driven from outside,
+/// so that one pass over the tokens can serve several searches:
+///
+///   while (!search.done()) search.take(sums over all tokens at search.beta());
+class TemperatureSearch {
+ public:
+  /// The slope of the NLL against u = log β at one point.
+  struct Point {
+    double u = 0;
+    double slope = 0;   ///< NLL'(β)
+    double change = 0;  ///< dNLL'(β)/du = NLL''(β)·β
+  };
+
+  bool done() const { return done_; }
+  double beta() const;
+  /// `sums` at beta(). Throws c10::ValueError if there is no token, c10::Error if the NLL is no
+  /// finite number.
+  void take(const CalibrationSums& sums);
+  CalibrationFit fit() const;
+
+ private:
+  double u_ = 0;
+  double last_ = 0;  // step
+  int passes_ = 0;
+  double nll_before_ = 0;
+  std::optional<Point> below_, above_;  // the nearest points with slope < 0 and slope > 0
+  bool flat_ = false;
+  bool done_ = false;
+};
+
+/// One search to its end. `pass` returns the sums over all tokens at a β, the same on each rank
+/// that calls this (collective if `pass` is).
 CalibrationFit fit_temperature(const std::function<CalibrationSums(double beta)>& pass);
 
 }  // namespace temper

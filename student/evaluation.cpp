@@ -20,17 +20,16 @@ int64_t HeldOut::rows() const {
 
 namespace {
 
-using LogitsOfEach = std::vector<at::Tensor>;  // one (n, V) float32 for each model
-
-void for_each_logits_of(
-    const std::vector<const Transformer*>& models, const HeldOut& data, at::ScalarType compute,
-    const Communicator& comm,
-    const std::function<void(const LogitsOfEach& logits, const at::Tensor& labels)>& use) {
+/// Chunks of `models`' logits over the same tokens: `others` are those of all but the first.
+void for_each_logits_of(const std::vector<const Transformer*>& models, const HeldOut& data,
+                        at::ScalarType compute, const Communicator& comm,
+                        const std::function<void(const LogitsChunk& chunk,
+                                                 const std::vector<at::Tensor>& others)>& use) {
   const at::NoGradGuard no_grad;
   const at::Device device = models.front()->flat_weights().device();
   std::vector<at::Tensor> heads;  // each (V, C)
   for (const Transformer* model : models) heads.push_back(model->head().detach().to(compute));
-  const int64_t chunk = logits_chunk(heads.front().size(0));
+  const int64_t size = logits_chunk(heads.front().size(0));
   for (const RowRange& rows :
        micro_batches(share(data.rows(), comm.rank(), comm.size()), data.micro_batch)) {
     const Batch batch = data.corpus->read(data.part, 0, rows.begin, rows.size(), data.seq);
@@ -38,27 +37,54 @@ void for_each_logits_of(
     std::vector<at::Tensor> hidden;                     // each (N, C)
     for (const Transformer* model : models)
       hidden.push_back(model->hidden(tokens, compute).flatten(0, 1));
-    const at::Tensor labels = batch.labels.to(device).reshape(-1);            // (N)
+    const at::Tensor labels = batch.labels.reshape(-1);                       // (N)
     const at::Tensor valid = (labels != kIgnoredLabel).nonzero().squeeze(1);  // (valid)
-    for (const at::Tensor& index : valid.split(chunk)) {
-      if (index.numel() == 0) continue;
-      LogitsOfEach logits;
+    for (const at::Tensor& places : valid.split(size)) {
+      if (places.numel() == 0) continue;
+      const at::Tensor index = places.to(device);  // (n)
+      std::vector<at::Tensor> logits;              // each (n, V)
       for (size_t i = 0; i < models.size(); ++i)
         logits.push_back(
             at::mm(hidden[i].index_select(0, index), heads[i].t()).to(at::kFloat));  // (n, V)
-      use(logits, labels.index_select(0, index));
+      LogitsChunk chunk;
+      chunk.logits = logits.front();
+      chunk.labels = labels.index_select(0, places).to(device);
+      chunk.sequences = places.floor_divide(data.seq).add_(rows.begin);
+      chunk.positions = places.remainder(data.seq);
+      chunk.tokens = batch.tokens;
+      chunk.first_row = rows.begin;
+      logits.erase(logits.begin());
+      use(chunk, logits);
     }
   }
 }
 
+/// The distribution that wrote each token of the chunk: (n, ids) float64 on the CPU; undefined
+/// where it is not known.
+at::Tensor truth_of(const LogitsChunk& chunk, const Corpus& corpus) {
+  const int64_t* row = chunk.sequences.const_data_ptr<int64_t>();
+  const int64_t* position = chunk.positions.const_data_ptr<int64_t>();
+  const int64_t count = chunk.sequences.numel();
+  std::vector<at::Tensor> parts;  // each (n', ids)
+  for (int64_t begin = 0, end = 0; begin < count; begin = end) {
+    while (end < count && row[end] == row[begin]) ++end;
+    const int64_t first = position[begin];
+    const at::Tensor all =
+        corpus.true_distribution(chunk.tokens[row[begin] - chunk.first_row], first,
+                                 position[end - 1] + 1 - first);  // (positions, ids)
+    if (!all.defined()) return {};
+    parts.push_back(all.index_select(0, chunk.positions.slice(0, begin, end) - first));
+  }
+  return at::cat(parts);
+}
+
 }  // namespace
 
-void for_each_logits(
-    const Transformer& model, const HeldOut& data, at::ScalarType compute, const Communicator& comm,
-    const std::function<void(const at::Tensor& logits, const at::Tensor& labels)>& use) {
-  for_each_logits_of(
-      {&model}, data, compute, comm,
-      [&](const LogitsOfEach& logits, const at::Tensor& labels) { use(logits.front(), labels); });
+void for_each_logits(const Transformer& model, const HeldOut& data, at::ScalarType compute,
+                     const Communicator& comm,
+                     const std::function<void(const LogitsChunk& chunk)>& use) {
+  for_each_logits_of({&model}, data, compute, comm,
+                     [&](const LogitsChunk& chunk, const std::vector<at::Tensor>&) { use(chunk); });
 }
 
 Agreement compare_with_teacher(const Transformer& student, const Transformer& teacher,
@@ -68,14 +94,14 @@ Agreement compare_with_teacher(const Transformer& student, const Transformer& te
   const int64_t ids = data.corpus->vocab();
   for_each_logits_of(
       {&student, &teacher}, data, compute, comm,
-      [&](const LogitsOfEach& logits, const at::Tensor& labels) {
-        const at::Tensor p = logits[0].narrow(1, 0, ids),
-                         q = logits[1].narrow(1, 0, ids);  // (n, ids)
+      [&](const LogitsChunk& chunk, const std::vector<at::Tensor>& others) {
+        const at::Tensor p = chunk.logits.narrow(1, 0, ids),
+                         q = others[0].narrow(1, 0, ids);  // (n, ids)
         const double kl =
             divergence_part(Divergence::kForwardKl, 0, at::log_softmax(p, 1), at::log_softmax(q, 1))
                 .sum();
         const double same = (p.argmax(1) == q.argmax(1)).sum().item<double>();
-        sums.add_(at::tensor({kl, same, static_cast<double>(labels.numel())}, at::kDouble));
+        sums.add_(at::tensor({kl, same, static_cast<double>(p.size(0))}, at::kDouble));
       });
   comm.all_reduce(sums);
   const double* sum = sums.const_data_ptr<double>();
@@ -86,15 +112,22 @@ std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at:
                               const Communicator& comm, const std::vector<double>& temperatures,
                               NllCurve* curve) {
   std::vector<MetricsAccumulator> accumulators(temperatures.begin(), temperatures.end());
-  for_each_logits(model, data, compute, comm,
-                  [&](const at::Tensor& logits, const at::Tensor& labels) {
-                    for (MetricsAccumulator& accumulator : accumulators)
-                      accumulator.add(logits, labels);
-                    if (curve != nullptr) curve->add(logits, labels);
-                  });
+  ExactAccumulator exact(temperatures);
+  bool known = true;
+  for_each_logits(model, data, compute, comm, [&](const LogitsChunk& chunk) {
+    for (MetricsAccumulator& accumulator : accumulators)
+      accumulator.add(chunk.logits, chunk.labels, chunk.sequences);
+    if (curve != nullptr) curve->add(chunk.logits, chunk.labels);
+    const at::Tensor truth = truth_of(chunk, *data.corpus);  // (n, ids)
+    known = known && truth.defined();
+    if (known) exact.add(chunk.logits.cpu(), truth);
+  });
   std::vector<Metrics> result;
   for (const MetricsAccumulator& accumulator : accumulators)
     result.push_back(accumulator.finish(comm));
+  if (comm.all_reduce(static_cast<int64_t>(known), Reduce::kMin) == 0) return result;
+  const std::vector<ExactMetrics> exact_metrics = exact.finish(comm);
+  for (size_t i = 0; i < result.size(); ++i) result[i].exact = exact_metrics[i];
   return result;
 }
 
@@ -102,16 +135,10 @@ CalibrationFit calibrate(const Transformer& model, const HeldOut& data, at::Scal
                          const Communicator& comm) {
   return fit_temperature([&](double beta) {
     CalibrationSums sums;
-    for_each_logits(model, data, compute, comm,
-                    [&](const at::Tensor& logits, const at::Tensor& labels) {
-                      sums += calibration_sums(logits, labels, beta);
-                    });
-    const at::Tensor totals =
-        at::tensor({sums.nll, sums.slope, sums.curvature, static_cast<double>(sums.tokens)},
-                   at::kDouble);  // (4)
-    comm.all_reduce(totals);
-    const double* total = totals.const_data_ptr<double>();
-    return CalibrationSums{total[0], total[1], total[2], static_cast<int64_t>(total[3])};
+    for_each_logits(model, data, compute, comm, [&](const LogitsChunk& chunk) {
+      sums += calibration_sums(chunk.logits, chunk.labels, beta);
+    });
+    return all_reduce({sums}, comm).front();
   });
 }
 

@@ -27,14 +27,25 @@ struct HeldOut {
   int64_t rows() const;
 };
 
-/// Calls `use` with logits (n, V) float32 and labels (n) of all valid tokens of this rank's rows, a
-/// chunk of tokens at a time: the (N, V) matrix never exists. Not collective.
-void for_each_logits(
-    const Transformer& model, const HeldOut& data, at::ScalarType compute, const Communicator& comm,
-    const std::function<void(const at::Tensor& logits, const at::Tensor& labels)>& use);
+/// Some valid tokens of one micro-batch.
+struct LogitsChunk {
+  at::Tensor logits;      ///< (n, V) float32
+  at::Tensor labels;      ///< (n) int64
+  at::Tensor sequences;   ///< (n) int64 on the CPU: row of the part, rising
+  at::Tensor positions;   ///< (n) int64 on the CPU: position within the row
+  at::Tensor tokens;      ///< (B, S) int64 on the CPU: the micro-batch
+  int64_t first_row = 0;  ///< of the micro-batch
+};
 
-/// Metrics at each temperature, in one pass; `curve`, where there is one, sees the same logits, and
-/// its finish() is left to the caller. Collective.
+/// Calls `use` with the logits of all valid tokens of this rank's rows, a chunk of tokens at a
+/// time: the (N, V) matrix never exists. Not collective.
+void for_each_logits(const Transformer& model, const HeldOut& data, at::ScalarType compute,
+                     const Communicator& comm,
+                     const std::function<void(const LogitsChunk& chunk)>& use);
+
+/// Metrics at each temperature, in one pass; where the corpus knows its own distribution, the exact
+/// ones too. `curve`, where there is one, sees the same logits, and its finish() is left to the
+/// caller. Collective.
 std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
                               const Communicator& comm, const std::vector<double>& temperatures,
                               NllCurve* curve = nullptr);

@@ -61,7 +61,9 @@ TEST(BuiltinLanguageTest, TrueProbabilitiesAgreeAndBeatShortContexts) {
   const at::Tensor log_p = corpus.true_log_probs(batch);   // (B, S)
   const at::Tensor valid = batch.labels != kIgnoredLabel;  // (B, S)
   EXPECT_TRUE(at::equal(log_p == 0, valid.logical_not()));
-  const at::Tensor p = corpus.true_distribution(batch.tokens[3]);  // (S, V)
+  const at::Tensor p = corpus.true_distribution(batch.tokens[3], 0, 128);  // (S, V)
+  EXPECT_TRUE(at::allclose(corpus.true_distribution(batch.tokens[3], 40, 50), p.narrow(0, 40, 50),
+                           0, 1e-12));
   EXPECT_TRUE(at::allclose(p.sum(1), at::ones({128}, at::kDouble), 0, 1e-12));
   for (int64_t s = 0; s < 128; ++s) {
     if (!valid[3][s].item<bool>()) continue;

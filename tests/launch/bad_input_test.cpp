@@ -144,6 +144,11 @@ TEST(BadInputTest, StoreOfATemperatureThatChanges) {
   refused(with({"--record.store", "/x"}), words, "record");
 }
 
+TEST(BadInputTest, MorePositionBucketsThanPositions) {
+  refused({"--calibrate.position-buckets", "33"}, {"--calibrate.position-buckets", "33", "32"});
+  refused({"--calibrate.position-buckets", "-1"}, {"--calibrate.position-buckets", "-1"});
+}
+
 TEST(BadInputTest, UnwritableRunFolder) {
   const ScratchDir scratch;
   write_text(scratch / "file", "x");

@@ -110,11 +110,14 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
                                     "--train.checkpoint-every",
                                     "10",
                                     "--compare.hard-labels",
-                                    "true"},
+                                    "true",
+                                    "--calibrate.position-buckets",
+                                    "2"},
                                    3);
   ASSERT_EQ(distilled.code, 0) << distilled.err;
   for (const char* words : {"teacher", "student, distilled", "student, hard labels",
-                            "before calibration", "after calibration"}) {
+                            "before calibration", "after calibration", "0 to 15", "16 to 31",
+                            "generation_config.json holds one T", "95% interval"}) {
     EXPECT_NE(distilled.out.find(words), std::string::npos) << words;
   }
   for (const char* file :
@@ -135,6 +138,8 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
             student.at("fit").at("before").at("nll").get<double>());
   EXPECT_EQ(student.at("test").at("after").at("accuracy"),
             student.at("test").at("before").at("accuracy"));
+  EXPECT_EQ(student.at("positions").size(), 2u);
+  EXPECT_FALSE(student.at("test").at("after").contains("exact"));  // a text's truth is not known
   const double temperature = student.at("temperature").get<double>();
   EXPECT_EQ(nlohmann::json::parse(read_text(run + "/student/generation_config.json"))
                 .at("temperature")
@@ -147,7 +152,7 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
       run + "/student", "--data.tokenizer",  run + "/student/tokenizer.model",
       "--json"};
   for (const int ranks : {0, 2}) {
-    std::vector<std::string> arguments{"calibrate"};
+    std::vector<std::string> arguments{"calibrate", "--calibrate.position-buckets", "4"};
     arguments.insert(arguments.end(), common.begin(), common.end());
     const Outcome calibrated = launch(arguments, ranks);
     ASSERT_EQ(calibrated.code, 0) << calibrated.err;
@@ -156,14 +161,19 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
     EXPECT_NEAR(json.at("before").at("nll").get<double>(),
                 student.at("test").at("before").at("nll").get<double>(), 1e-4);
     EXPECT_GE(json.at("passes").get<int>(), 1);
-    arguments[0] = "evaluate";
+    EXPECT_EQ(json.at("positions").size(), 4u);
+    EXPECT_GT(json.at("positions").at(3).at("temperature").get<double>(), 0);
+    EXPECT_TRUE(json.at("ece_rose").is_boolean());
+    arguments.assign({"evaluate"});
+    arguments.insert(arguments.end(), common.begin(), common.end());
     arguments.insert(arguments.end(), {"--evaluate.temperature", std::to_string(temperature),
                                        "--dump-logits", scratch / "logits.safetensors"});
     const Outcome evaluated = launch(arguments, ranks);
     ASSERT_EQ(evaluated.code, 0) << evaluated.err;
     const auto metrics = nlohmann::json::parse(evaluated.out);
-    for (const char* key : {"nll", "perplexity", "accuracy", "ece", "ece_equal_mass", "brier",
-                            "tokens", "temperature"}) {
+    for (const char* key :
+         {"nll", "perplexity", "accuracy", "ece", "ece_equal_mass", "ece_classwise", "brier",
+          "entropy", "intervals", "tokens", "temperature"}) {
       EXPECT_TRUE(metrics.contains(key)) << key;
     }
     EXPECT_NEAR(metrics.at("nll").get<double>(),
@@ -263,6 +273,9 @@ TEST(CommandsTest, TrainMakesATeacherThatDistillOpens) {
               "--train.seq", "32", "--evaluate.max-tokens", "512"},
              2);
   ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_NE(trained.out.find("after, exact"), std::string::npos);  // of the built-in language
+  const auto judged = nlohmann::json::parse(read_text(scratch / "teacher/summary.json"));
+  EXPECT_GT(judged.at("test").at("after").at("exact").at("kl").get<double>(), 0);
   for (const char* precision : {"fp32", "bf16"}) {
     const Outcome distilled =
         launch({"distill", "--run.dir", scratch / precision, "--teacher.path",

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <sstream>
 
 #include "launch/progress.h"
 
@@ -27,6 +28,48 @@ TEST(ResultsTest, JsonAndBack) {
   const ModelResult after = result_from_json(nlohmann::ordered_json::parse(to_json(before).dump()));
   EXPECT_EQ(to_json(after), to_json(before));
   EXPECT_EQ(after.test_before.bins[3].tokens, 7);
+}
+
+TEST(ResultsTest, WhatIsOptionalComesBackToo) {
+  ModelResult before = result("student", 1, 2.5);
+  before.test_after.exact = ExactMetrics{0.5, 0.01, 0.02};
+  before.test_after.intervals = {7, {2.4, 2.6}, {0.1, 0.2}, {0.8, 0.9}, {0.01, 0.03}};
+  PositionBucket bucket;
+  bucket.end = 64;
+  bucket.fit.temperature = 1.5;
+  before.positions = {bucket};
+  const ModelResult after = result_from_json(nlohmann::ordered_json::parse(to_json(before).dump()));
+  EXPECT_EQ(to_json(after), to_json(before));
+  EXPECT_EQ(after.test_after.exact->confidence_error, 0.02);
+  EXPECT_FALSE(after.test_before.exact);
+  EXPECT_EQ(after.test_after.intervals.ece.high, 0.03);
+  EXPECT_EQ(after.positions.at(0).fit.temperature, 1.5);
+}
+
+TEST(ResultsTest, SaysWhenTheCalibrationErrorRose) {
+  ModelResult each = result("student", 1, 2.5);
+  each.test_before.ece = 0.0018;
+  each.test_after.ece = 0.0033;
+  EXPECT_NE(ece_note(each).find("ECE rose from 0.18% to 0.33%"), std::string::npos);
+  EXPECT_EQ(to_json(each).at("ece_rose"), true);
+  each.test_after.ece = 0.0017;
+  EXPECT_EQ(ece_note(each), "");
+  EXPECT_EQ(to_json(each).at("ece_rose"), false);
+}
+
+TEST(ResultsTest, TablesAreNoWiderThan140Columns) {
+  ModelResult each = result("student, hard labels", 1, 12.5);
+  for (Metrics* metrics : {&each.test_before, &each.test_after}) {
+    metrics->perplexity = 123456.789;
+    metrics->accuracy = metrics->ece = 1;
+    metrics->intervals = {123456, {12.4, 12.6}, {0.1, 0.2}, {0.8, 0.9}, {0.1, 0.2}};
+    metrics->exact = ExactMetrics{12.5, 1, 1};
+  }
+  const std::vector<std::pair<std::string, Metrics>> rows{{"test part, before", each.test_before},
+                                                          {"test part, after", each.test_after}};
+  std::istringstream lines(results_table({each, each}, 4.07) + metrics_table(rows) +
+                           intervals_table(rows));
+  for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 140u) << line;
 }
 
 TEST(ResultsTest, TableGivesMeanAndSpread) {

@@ -2,6 +2,7 @@
 #   peers_python          sets $python
 #   peers_losses_python   sets $losses_python: the same, with TRL and Liger-Kernel beside them
 #   peers_tensorboard_python    sets $tensorboard_python: TensorBoard, without PyTorch
+#   peers_metrics_python  sets $metrics_python: the same, with scikit-learn and netcal beside them
 peers_home="${XDG_CACHE_HOME:-$HOME/.cache}/temper/peers-torch2.11.0-transformers5.23.0"
 
 peers_python() {
@@ -36,5 +37,18 @@ peers_tensorboard_python() {
   rm -rf "$home"
   python3 -m venv "$home"
   "$tensorboard_python" -m pip install --quiet tensorboard==2.21.0
+  touch "$home/complete"
+}
+
+peers_metrics_python() {
+  peers_python
+  local home="$peers_home-sklearn1.9.1-netcal1.4.0" site='import sysconfig; print(sysconfig.get_path("purelib"))'
+  metrics_python="$home/bin/python"
+  if [ -f "$home/complete" ]; then return; fi
+  echo "[peers] installing scikit-learn and netcal into $home" >&2
+  rm -rf "$home"
+  "$python" -m venv "$home"
+  "$python" -c "$site" >"$("$metrics_python" -c "$site")/peers.pth"  # PyTorch is taken from there, not installed twice
+  "$metrics_python" -m pip install --quiet scikit-learn==1.9.1 netcal==1.4.0
   touch "$home/complete"
 }

@@ -34,6 +34,8 @@ worst = max(((new[name] - kept[name]).abs().max() / kept[name].abs().max().clamp
 print(f"{len(new)} tensors, at most {worst:.1e} apart")
 sys.exit(0 if worst <= 1e-12 else 1)
 PYTHON
+echo "[peers] metrics and the fitted temperature, against scikit-learn, netcal and SciPy"
+bash tests/peers/calibration.sh
 
 echo "[peers] students written by temper, opened by transformers"
 temper=build/release/temper

@@ -1,55 +1,81 @@
-// Bootstrap intervals: right about as often as they say, and the same from the same seed.
+// Intervals hold the truth as often as they say.
 #include "student/bootstrap.h"
 
-#include <ATen/ATen.h>
-#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
 
 namespace temper {
 namespace {
 
-/// Sequences of 10 tokens whose mean NLL is normal around 2, as correlated within as can be.
-at::Tensor sample(int64_t sequences) {
-  at::Tensor sums = at::zeros({sequences, kSequenceSums}, at::kDouble);
-  sums.select(1, 0).copy_((at::randn({sequences}, at::kDouble) * 0.5 + 2) * 10);
-  sums.select(1, 1).fill_(5);   // Brier 0.5
-  sums.select(1, 2).fill_(4);   // accuracy 0.4
-  sums.select(1, 3).fill_(10);  // tokens
-  sums.select(1, 4).fill_(10);  // all in the first bin
-  sums.select(1, 4 + kCalibrationBins).fill_(3);
-  sums.select(1, 4 + 2 * kCalibrationBins).fill_(4);
-  return sums;
+/// Sequences of 20 tokens whose true means are: NLL 3, accuracy 0.3, Brier 0.8. Each sequence has
+/// an easiness of its own that all of its tokens share.
+std::vector<SequenceSums> draw(int count, std::mt19937& random) {
+  std::normal_distribution<double> normal;
+  std::uniform_real_distribution<double> uniform;
+  std::vector<SequenceSums> sequences(static_cast<size_t>(count));
+  for (SequenceSums& each : sequences) {
+    each.tokens = 20;
+    const double ease = normal(random), chance = 0.6 * uniform(random);
+    for (int token = 0; token < 20; ++token) {
+      each.nll += 3 - 0.5 * ease + normal(random);
+      each.brier += 0.8 + 0.1 * normal(random);
+      const bool right = uniform(random) < chance;
+      each.correct += right;
+      each.gaps[6] += 0.45 - right;  // one bin: an ECE of 0.15
+    }
+  }
+  return sequences;
 }
 
-TEST(BootstrapTest, CoversTheTruthAsOftenAsItSays) {
-  at::manual_seed(3);
-  int covered = 0;
+bool holds(const Interval& interval, double value) {
+  return interval.low <= value && value <= interval.high;
+}
+
+TEST(BootstrapTest, HoldsTheTruthInAbout95Percent) {
+  int nll = 0, accuracy = 0, brier = 0, ece = 0;
   constexpr int kTrials = 300;
-  for (int trial = 0; trial < kTrials; ++trial) {
-    const MetricIntervals intervals = bootstrap(sample(60), 400, static_cast<uint64_t>(trial));
-    covered += intervals.nll.low <= 2 && 2 <= intervals.nll.high ? 1 : 0;
+  for (uint32_t trial = 0; trial < kTrials; ++trial) {
+    std::mt19937 random(trial);
+    const Intervals found = bootstrap(draw(80, random), trial);
+    nll += holds(found.nll, 3.0);
+    accuracy += holds(found.accuracy, 0.3);
+    brier += holds(found.brier, 0.8);
+    ece += holds(found.ece, 0.15);
   }
-  EXPECT_GT(covered, 0.90 * kTrials);
-  EXPECT_LT(covered, 0.99 * kTrials);
+  // A share of 0.95 in 300 trials has a standard deviation of 0.013.
+  for (const int held : {nll, accuracy, brier, ece}) {
+    EXPECT_GT(held, 0.90 * kTrials);
+    EXPECT_LT(held, 0.99 * kTrials);
+  }
 }
 
-TEST(BootstrapTest, WhatDoesNotVaryHasNoWidth) {
-  at::manual_seed(4);
-  const MetricIntervals intervals = bootstrap(sample(20), 100, 1);
-  for (const auto& [interval, value] :
-       {std::pair{intervals.brier, 0.5}, {intervals.accuracy, 0.4}, {intervals.ece, 0.1}}) {
-    EXPECT_NEAR(interval.low, value, 1e-12);
-    EXPECT_NEAR(interval.high, value, 1e-12);
-  }
-  EXPECT_EQ(intervals.sequences, 20);
+TEST(BootstrapTest, WidthIsThatOfIndependentSequences) {
+  std::mt19937 random(1);
+  const Intervals found = bootstrap(draw(2000, random));
+  // A sequence's mean NLL has variance 0.25 + 1/20; 2·1.96 standard errors of 2,000. Taken as
+  // 40,000 independent tokens they would seem to have 2·1.96·sqrt(1.25 / 40,000), half of it.
+  const double width = 2 * 1.96 * std::sqrt((0.25 + 0.05) / 2000);
+  EXPECT_NEAR(found.nll.high - found.nll.low, width, 0.1 * width);
+  EXPECT_EQ(found.sequences, 2000);
 }
 
-TEST(BootstrapTest, TheSeedDecides) {
-  at::manual_seed(5);
-  const at::Tensor sums = sample(30);
-  EXPECT_EQ(bootstrap(sums, 100, 1).nll.low, bootstrap(sums, 100, 1).nll.low);
-  EXPECT_NE(bootstrap(sums, 100, 1).nll.low, bootstrap(sums, 100, 2).nll.low);
-  EXPECT_THROW(bootstrap(sums.narrow(0, 0, 1), 100, 1), c10::ValueError);
+TEST(BootstrapTest, IsAFunctionOfItsArguments) {
+  std::mt19937 random(2);
+  const std::vector<SequenceSums> sequences = draw(30, random);
+  EXPECT_EQ(bootstrap(sequences).nll.low, bootstrap(sequences).nll.low);
+  EXPECT_NE(bootstrap(sequences).nll.low, bootstrap(sequences, 1).nll.low);
+}
+
+TEST(BootstrapTest, OneSequenceTellsNothing) {
+  std::mt19937 random(3);
+  EXPECT_EQ(bootstrap(draw(1, random)).sequences, 1);
+  EXPECT_EQ(bootstrap({}).sequences, 0);
+  // Equal sequences leave no doubt.
+  const std::vector<SequenceSums> same(5, draw(1, random).front());
+  EXPECT_NEAR(bootstrap(same).nll.low, same.front().nll / 20, 1e-12);
+  EXPECT_NEAR(bootstrap(same).nll.high, same.front().nll / 20, 1e-12);
 }
 
 }  // namespace

@@ -5,7 +5,11 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+
+#include "student/exact_metrics.h"
+#include "student/metrics.h"
 
 namespace temper {
 namespace {
@@ -54,6 +58,49 @@ TEST(CalibrationTest, IsTheMinimumOfTheLikelihood) {
   }
   EXPECT_NEAR(found.temperature, 0.5 * (low + high), 2e-6 * found.temperature);
   EXPECT_LE(nll(found.temperature), nll(1.0));
+}
+
+/// Where the NLL is lowest, by looking at all T of a grid, and then of finer ones around the best.
+double brute_force(const std::function<double(double temperature)>& nll) {
+  double low = 0.05, high = 20;
+  while (high - low > 1e-6) {
+    const double step = (high - low) / 40;
+    double best = low;
+    for (int i = 1; i <= 40; ++i) {
+      if (nll(low + i * step) < nll(best)) best = low + i * step;
+    }
+    low = std::max(low, best - 2 * step);
+    high = best + 2 * step;
+  }
+  return 0.5 * (low + high);
+}
+
+TEST(CalibrationTest, PlantedMiscalibrationIsUndone) {
+  const Known known(300000), few(2000);
+  const at::Tensor truth = at::softmax(known.logits.to(at::kDouble), 1);  // (N, V)
+  for (const double planted : {2.5, 0.4}) {  // over- and under-confident
+    const at::Tensor logits = known.logits * planted;
+    const double found = fit(logits, known.labels).temperature;
+    EXPECT_NEAR(found, planted, 1e-2);
+    ExactAccumulator exact({1.0, found});
+    MetricsAccumulator before(1.0), after(found);
+    exact.add(logits, truth);
+    before.add(logits, known.labels, at::arange(300000).floor_divide(1000));
+    after.add(logits, known.labels, at::arange(300000).floor_divide(1000));
+    const Communicator self = Communicator::self();
+    const std::vector<ExactMetrics> errors = exact.finish(self);
+    EXPECT_GT(errors[0].ece, 0.1) << planted;
+    EXPECT_LT(errors[1].ece, 2e-3) << planted;
+    EXPECT_GT(errors[0].kl, 0.1) << planted;
+    EXPECT_LT(errors[1].kl, 1e-4) << planted;
+    EXPECT_GT(before.finish(self).ece, 0.1) << planted;
+    EXPECT_LT(after.finish(self).ece, 5e-3) << planted;
+
+    const at::Tensor small = few.logits.to(at::kDouble) * planted;
+    const double best =
+        brute_force([&](double t) { return calibration_sums(small, few.labels, 1 / t).nll; });
+    EXPECT_NEAR(fit(small, few.labels).temperature, best, 1e-4) << planted;
+  }
 }
 
 TEST(CalibrationTest, SumsAreTheDerivatives) {
