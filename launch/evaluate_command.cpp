@@ -74,6 +74,7 @@ class HeldOutCommand : public Command {
     if (world.rank() == 0) {
       say("data    " + corpus->describe());
       say("model   " + describe_model(model->config()));
+      if (!machine.note.empty()) say("note    " + machine.note);
     }
     measure(invocation, *model, *corpus);
   }

@@ -68,6 +68,12 @@ Machine set_up_machine(const RunConfig& config, const Communicator& world) {
         "preset 'cuda', "
         "and CUDA_VISIBLE_DEVICES must not hide the GPU); --run.device cpu runs without one");
   });
+  if (gpus == 0 && config.device == "auto" && at::detail::getCUDAHooks().hasCUDART()) {
+    machine.note += (machine.note.empty() ? "" : "; ") +
+                    std::string(
+                        "no GPU is visible to this CUDA program: models run on the CPU "
+                        "(--run.device cuda makes that an error)");
+  }
   if (gpus > 0 && config.device != "cpu")
     machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(node.rank() % gpus));
 

@@ -63,10 +63,15 @@ __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, c
   walk_rows<Walk::kRead>(logits, teacher, n, [&](int, const auto& s, const auto& t) {
     add<P, kDense, kDense && kIsForward<D>, !kNone>(sums, s, t, inverse);
   });
-  double maxima[2] = {fmax(static_cast<double>(sums.max), most_entry),
-                      static_cast<double>(sums.teacher_max)};
+  double maxima[3] = {static_cast<double>(sums.max), static_cast<double>(sums.teacher_max),
+                      most_entry};
   combine<Most>(maxima, -INFINITY);
-  sums.move_to(static_cast<T>(maxima[0]), static_cast<T>(maxima[1]), inverse);
+  // What the sums are relative to. Those of a tail to its own largest logit: at a small T they
+  // would all be 0 beside the K's.
+  const double most = fmax(maxima[0], maxima[2]);
+  const bool apart = kSoft == SoftRows::kBucket && maxima[0] > kNoLogit<T>;
+  const T sums_max = static_cast<T>(apart ? maxima[0] : most);
+  sums.move_to(sums_max, static_cast<T>(maxima[1]), inverse);
   double totals[5] = {sums.z, sums.z_one, sums.zq, sums.weighted, sums.logits};
   combine<Plus>(totals, 0);
 
@@ -76,10 +81,11 @@ __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, c
   row.hard = weight * block.hard_weight;
   row.flat = row.hard * block.smoothing / n;
   row.inverse = 1 / block.temperature;
-  row.max = maxima[0];
+  row.max = most;
   row.teacher_max = maxima[1];
-  row.z = totals[0];
-  row.z_one = totals[1];
+  const double below = static_cast<double>(sums_max) - row.max;
+  row.z = totals[0] * exp(below * row.inverse);
+  row.z_one = totals[1] * exp(below);
   row.zq = totals[2];
   double of_logits = totals[4];
   if constexpr (kSoft == SoftRows::kBucket) {
@@ -183,14 +189,15 @@ __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, c
         ids, block.log_q != nullptr ? block.log_q + number * block.entries : nullptr, of_entries,
         count};
     auto targets = sparse_targets<kSoft>(entries, terms, block.scalars[number]);
-    const SparsePart part = targets.sums(row, totals[0]);
+    const SparsePart part = targets.sums(row, log(totals[0]) + below * row.inverse);
     divergence = part.divergence;
-    const T coefficient = static_cast<T>(row.soft * part.coefficient);
+    const T coefficient = static_cast<T>(totals[0] > 0 ? row.soft * part.share / totals[0] : 0.0);
+    const T factor = hard * static_cast<T>(exp(below));
     walk_rows<Walk::kWrite>(logits, teacher, n, [&](int i, auto& s, const auto&) {
 #pragma unroll
       for (T& each : s) {
-        const T above = each - max;
-        each = exp_of(above * inverse) * coefficient + (exp_of(above) * hard - flat);
+        const T above = each - sums_max;
+        each = exp_of(above * inverse) * coefficient + (exp_of(above) * factor - flat);
       }
       take_label(i, s);
     });

@@ -45,14 +45,15 @@ struct Entries {
   }
 };
 
-/// How the sparse gradient is made: coefficient · exp(x) for every id, and what the entries have
-/// instead.
+/// The gradient by logits/T of the ids that the sums are over is `share` times an id's part of
+/// these sums; the entries have their own instead.
 struct SparsePart {
-  double divergence, coefficient;
+  double divergence, share;
 };
 
-// K ids and their complement are K + 1 outcomes; `rest`: Σ exp(x) of the complement. `write(k, g)`
-// takes each entry's gradient by logits/T.
+// Each kind's sums() takes log_rest: log Σ exp(x) of what the dense sums are over.
+
+// K ids and their complement, which the sums are over, are K + 1 outcomes.
 template <typename T, typename D>
 struct Bucket {
   Entries<T> entries;
@@ -65,7 +66,7 @@ struct Bucket {
     return terms(log_p, log_q, exp(log_p), exp(log_q));
   }
 
-  __device__ SparsePart sums(const Row& row, double rest) {
+  __device__ SparsePart sums(const Row& row, double log_rest) {
     // Rounded on the wire, the K no longer add up to exactly what the tail leaves.
     shift = log1p(-exp(log_tail)) - entries.log_sum();
     double parts[2] = {0, 0};
@@ -76,11 +77,10 @@ struct Bucket {
       parts[1] += term.pg;
     }
     combine<Plus>(parts, 0);
-    const double log_p = log(rest / row.z);
+    const double log_p = log_rest - log(row.z);
     const Terms<double> tail = terms(log_p, log_tail, exp(log_p), exp(log_tail));
     mean = parts[1] + tail.pg;
-    const double gradient = tail.pg - exp(log_p) * mean;
-    return {parts[0] + tail.value, rest > 0 ? gradient / rest : 0.0};
+    return {parts[0] + tail.value, tail.pg - exp(log_p) * mean};
   }
 
   __device__ double gradient(const Row& row, int k) const {
@@ -103,7 +103,7 @@ struct Renormalised {
       sum[0] += where_positive(q, q * (log_q - row.log_p(static_cast<double>(entries.logits[k]))));
     }
     combine<Plus>(sum, 0);
-    return {sum[0], 1 / row.z};
+    return {sum[0], 1};
   }
 
   __device__ double gradient(const Row& row, int k) const {
@@ -123,7 +123,7 @@ struct Draws {
          k += static_cast<int>(blockDim.x))
       sum[0] -= row.log_p(static_cast<double>(entries.logits[k]));
     combine<Plus>(sum, 0);
-    return {sum[0] / entries.count - entropy, 1 / row.z};
+    return {sum[0] / entries.count - entropy, 1};
   }
 
   __device__ double gradient(const Row& row, int k) const {

@@ -123,6 +123,27 @@ TEST_F(LossEdgesOnGpuTest, NotANumberStaysOne) {
   }
 }
 
+// At a small T all of a tail's exponentials are 0 beside those of the K ids.
+TEST_F(LossEdgesOnGpuTest, TailOfTopKAtSmallTemperatures) {
+  at::manual_seed(6);
+  const at::Tensor logits = at::randn({6, 1037}) * 3, teacher = at::randn({6, 1037}) * 3;  // (N, V)
+  const at::Tensor labels = at::randint(1037, {6}, at::kLong);
+  for (const LossCase& which : loss_cases()) {
+    if (which.payload != Payload::kTopk) continue;
+    for (const double temperature : {1e-3, 1e-2, 0.1}) {
+      SCOPED_TRACE(which.name + (" " + std::to_string(temperature)));
+      const SoftTargets soft = soft_targets_of(which.payload, teacher, temperature);
+      const LossConfig config = which.config(0.6, temperature, 0.0);
+      at::Tensor right = logits.to(at::kDouble).clone(), given = logits.to(at::kDouble).cuda();
+      const LossSums expected = tensor_loss_(right, soft, labels, config);
+      const LossSums sums = distillation_loss_(given, soft.to(at::kCUDA), labels.cuda(), config);
+      ASSERT_TRUE(std::isfinite(expected.loss));
+      EXPECT_NEAR(sums.loss, expected.loss, 1e-9 * std::abs(expected.loss));
+      EXPECT_LE(relative_error(given, right), 1e-9);
+    }
+  }
+}
+
 TEST_F(LossEdgesOnGpuTest, MaskedIdsHaveNoGradient) {
   at::manual_seed(5);
   for (const int64_t begin : {int64_t{0}, int64_t{3000}}) {
