@@ -9,6 +9,8 @@
 #   two_ranks      the same with a teacher and a student rank, soft targets by messages
 #   folders        the student that the GPU run wrote, judged on CPU and GPU: the same NLL to 1e-3
 #   head           the time of output head and loss at 8,192 tokens x 4,096 x 128,256, bf16
+#   step           GPT-2's shape of 124M, vocabulary 50,304, 8 x 1,024 tokens a step, bf16: trained plainly, on recorded draws, and from a
+#                  teacher of 1.5B's shape beside it; torch.compile at the same; how much of the time the GPU is idle
 #
 # Prints a line a part: name, passed or failed or skipped, seconds, why. OUT has each part's output, and result.json. The exit code is 1
 # if a part failed. Without a GPU all parts are skipped, and the exit code is 0.
@@ -22,8 +24,8 @@ export LC_ALL=C GTEST_COLOR=no
 source tests/gpu/environment.sh
 PATH+=:/usr/local/cuda/bin:/usr/local/nvidia/bin  # where nvidia-smi and compute-sanitizer are, if nobody said so
 
-known=(devices kernels student_test sanitizer colocated two_ranks folders head)
-declare -A limits=([devices]=120 [kernels]=150 [student_test]=150 [sanitizer]=180 [colocated]=120 [two_ranks]=120 [folders]=60 [head]=90)
+known=(devices kernels student_test sanitizer colocated two_ranks folders head step)
+declare -A limits=([devices]=120 [kernels]=150 [student_test]=150 [sanitizer]=180 [colocated]=120 [two_ranks]=120 [folders]=60 [head]=90 [step]=300)
 parts=("$@")
 if [ $# -eq 0 ]; then parts=("${known[@]}"); fi
 for part in "${parts[@]}"; do
@@ -169,6 +171,44 @@ part_head() {
   limited_gpu "$(gpu_program head_loss_bench)" --device cuda --tokens 8192 --width 4096 --vocab 128256 --teacher full --dtype bf16 --json |
     tee "$scratch/bench"
   tail -n 1 "$scratch/bench" >"$scratch/reason"
+}
+
+part_step() {
+  needs_gpu
+  local temper at="$scratch/step" name
+  temper="$(gpu_program temper)"
+  mkdir -p "$at"
+  python3 tests/bench/pytorch_step.py tokens --vocab 50304 --batch 8 --seq 1024 "$at/tokens.npy"
+  local shape=(--student.family gpt2 --student.layers 12 --student.width 768 --student.heads 12)
+  train() {  # NAME COMMAND OPTIONS...
+    limited_gpu "$temper" "$2" --run.dir "$at/$1" --run.overwrite true --run.device cuda --run.precision bf16 --run.threads "$threads" \
+      --data.source tokens --data.tokens "$at/tokens.npy" --data.vocab 50304 --train.batch 8 --train.seq 1024 --evaluate.max-tokens 1 \
+      "${@:3}" >"$at/$1.txt" 2>&1 || { cat "$at/$1.txt"; return 1; }
+  }
+  train recorded distill "${shape[@]}" --teacher.family gpt2 --teacher.layers 2 --teacher.width 128 --teacher.heads 2 --train.steps 40 \
+    --teacher.payload sample --teacher.tee "$at/store"
+  train replay distill "${shape[@]}" --teacher.store "$at/store" --teacher.payload sample --train.steps 40
+  train plain train --model.family gpt2 --model.layers 12 --model.width 768 --model.heads 12 --train.steps 40
+  (
+    while [ "$(cat "$at/distilled/metrics.jsonl" 2>/dev/null | wc -l)" -lt 30 ]; do sleep 0.1; done
+    nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits -lms 200 >"$at/busy.csv" &
+    while [ "$(wc -l <"$at/distilled/metrics.jsonl")" -lt 145 ]; do sleep 0.1; done
+    kill $!
+  ) &
+  local watch=$!
+  train distilled distill "${shape[@]}" --teacher.family gpt2 --teacher.layers 48 --teacher.width 1600 --teacher.heads 25 \
+    --teacher.payload hidden --train.steps 150 || { kill "$watch"; return 1; }
+  for name in plain distilled; do
+    local teacher=48x1600x25
+    if [ "$name" = plain ]; then teacher=none; fi
+    limited python3 tests/bench/pytorch_step.py step --device cuda --family gpt2 --student 12x768x12 --teacher "$teacher" --vocab 50304 \
+      --batch 8 --seq 1024 --precision bf16 --compile default --steps 20 --skip 5 >"$at/$name-compiled.json" || echo "no peer for $name"
+  done
+  local status=0
+  python3 tests/gpu/step_report.py "$gpu" "$at" >"$scratch/report" || status=$?
+  cat "$scratch/report"
+  tail -n 1 "$scratch/report" >"$scratch/reason"
+  return "$status"
 }
 
 write_result() {
