@@ -50,15 +50,16 @@ void AtomicFile::commit() {
   TORCH_CHECK(::rename(temporary_.c_str(), path_.c_str()) == 0, "cannot rename ", temporary_,
               " to ", path_, ": ", std::strerror(errno));
   done_ = true;
-  // The new name reaches the disk with its folder. Some network file systems cannot sync folders;
-  // the data are safe by then.
+  // The new name reaches the disk with its folder; the data are safe by then.
   const size_t slash = path_.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-  const int opened = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (opened >= 0) {
-    ::fsync(opened);
-    ::close(opened);
-  }
+  sync_folder(slash == std::string::npos ? "." : path_.substr(0, slash + 1));
+}
+
+void sync_folder(const std::string& path) {
+  const int opened = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (opened < 0) return;
+  ::fsync(opened);
+  ::close(opened);
 }
 
 void write_text_file(const std::string& path, const std::string& text) {

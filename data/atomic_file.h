@@ -35,6 +35,10 @@ class AtomicFile {
   bool done_ = false;
 };
 
+/// Until the names in the folder `path` are on the disk. Some network file systems cannot sync
+/// folders; there it does nothing.
+void sync_folder(const std::string& path);
+
 /// The whole of `text` as the file `path`, atomically. Throws c10::Error naming path and reason.
 void write_text_file(const std::string& path, const std::string& text);
 

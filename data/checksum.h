@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,6 +37,14 @@ ChecksumBytes checksum(std::string_view bytes);
 
 /// 32 hexadecimal digits, the same as of the tool `xxhsum -H2`.
 std::string hex_text(const ChecksumBytes& value);
+
+/// What tells whether a file is still the one that was written.
+struct FileSum {
+  int64_t bytes = 0;
+  std::string checksum;  ///< hex_text()
+
+  bool operator==(const FileSum&) const = default;
+};
 
 /// hex_text() of a whole file. Throws c10::ValueError naming the file where it cannot be read.
 std::string file_checksum(const std::string& path);

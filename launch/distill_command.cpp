@@ -87,7 +87,9 @@ void DistillCommand::run(const Invocation& invocation) {
 
   const std::string dir = open_run_folder(config_.run, name(), invocation.ini, world);
   const DistillInputs inputs = open_distill_inputs(config_, dir, world);
-  DistillJob job(config_, world, machine, placement, dir, inputs);
+  const Resumption resumption(config_.run.resume, dir, DistillJob::kMainStage, invocation.ini,
+                              world);
+  DistillJob job(config_, world, machine, placement, dir, inputs, resumption);
   if (job.speaks()) say_start(job, inputs);
   job.prepare_teacher();
   job.send_head();

@@ -12,7 +12,9 @@
 #include "launch/report.h"
 #include "model/hugging_face.h"
 #include "teacher/recording_soft_targets.h"
+#include "teacher/store_fit.h"
 #include "teacher/stored_soft_targets.h"
+#include "teacher/teacher_fingerprint.h"
 
 namespace temper {
 
@@ -26,13 +28,14 @@ constexpr uint64_t kTeacherSeed = 0x7eac4e50;
 
 DistillJob::DistillJob(const DistillConfig& options, const Communicator& everyone,
                        const Machine& this_machine, const Placement& roles, std::string run_dir,
-                       const DistillInputs& inputs)
+                       const DistillInputs& inputs, const Resumption& resumption)
     : config(options),
       world(everyone),
       machine(this_machine),
       placement(roles),
       dir(std::move(run_dir)),
       inputs_(inputs),
+      resumption_(resumption),
       corpus_(*inputs.corpus),
       is_teacher_(!roles.colocated() && roles.is_teacher(everyone.rank())),
       role_(everyone.split(is_teacher_ ? 1 : 0, everyone.rank())) {
@@ -57,7 +60,8 @@ ModelResult DistillJob::judge_model(const Transformer& model, const std::string&
                config.run.compute(), comm, config.calibration.position_buckets);
 }
 
-TrainingStage DistillJob::stage(const std::string& title, uint64_t seed) const {
+TrainingStage DistillJob::stage(const std::string& title, const std::string& name,
+                                uint64_t seed) const {
   TrainingStage stage;
   stage.title = title;
   stage.train = config.train;
@@ -66,7 +70,34 @@ TrainingStage DistillJob::stage(const std::string& title, uint64_t seed) const {
   stage.seed = seed;
   stage.corpus = &corpus_;
   stage.tokenizer = inputs_.tokenizer;
+  stage.checkpoint_dir = resumption_.checkpoints(name);
+  stage.run = manifest(name, seed);
+  stage.evaluation = config.evaluation;
   return stage;
+}
+
+CheckpointManifest DistillJob::manifest(const std::string& name, uint64_t seed) const {
+  CheckpointManifest manifest = resumption_.manifest(name, seed, corpus_.fingerprint());
+  manifest.teacher = name.starts_with("distilled-") ? teacher_fingerprint_ : "";
+  manifest.teachers = static_cast<int64_t>(placement.teachers.size());
+  return manifest;
+}
+
+bool DistillJob::take_result(const std::string& name) {
+  const auto finished = resumption_.result(name);
+  if (!finished) return false;
+  if (!speaks()) return true;
+  say("resume  " + name + ": finished before");
+  summary_.results.push_back(result_from_json(finished->at("result")));
+  if (name == kMainStage) summary_.training = training_from_json(finished->at("training"));
+  return true;
+}
+
+void DistillJob::finish_stage(const std::string& name, const ModelResult& result,
+                              const TrainingSummary& trained) {
+  summary_.results.push_back(result);
+  if (name == kMainStage) summary_.training = trained;
+  resumption_.finish(name, {{"result", to_json(result)}, {"training", to_json(trained)}});
 }
 
 std::string DistillJob::tensorboard_dir(const std::string& model) const {
@@ -111,7 +142,10 @@ ChannelConfig DistillJob::channel() const {
 }
 
 void DistillJob::prepare_teacher() {
-  if (config.replays()) return;
+  if (config.replays()) {
+    teacher_fingerprint_ = inputs_.store.index.teacher;
+    return;
+  }
   const TeacherConfig& options = config.teacher;
   const bool holds = is_teacher_ || placement.colocated();
   if (options.train_steps == 0) {
@@ -126,28 +160,75 @@ void DistillJob::prepare_teacher() {
           "--teacher.path, or train it first "
           "with --teacher.train-steps");
     }
+    teacher_fingerprint_ = fingerprint_of_teacher();
     judge_teacher(role_);
     return;
   }
+  if (const auto finished = resumption_.result("teacher")) {
+    open_trained_teacher(*finished);
+  } else {
+    train_teacher();
+  }
+}
+
+std::string DistillJob::fingerprint_of_teacher() const {
+  const int from = placement.colocated() ? 0 : placement.teachers.front();
+  std::string own;
+  if (world.rank() == from) own = fingerprint(*teacher_);
+  world.barrier();  // without holding a core
+  return world.broadcast(own, from);
+}
+
+/// As train_teacher() left it.
+void DistillJob::open_trained_teacher(const nlohmann::json& finished) {
+  const std::string folder = dir + "/teacher";
+  agree(world, [&] {
+    if (!is_teacher_ && !placement.colocated()) return;
+    LoadOptions load;
+    load.device = machine.device;
+    load.dtype = config.teacher.weights_dtype(config.run.compute()).value_or(at::kFloat);
+    teacher_.emplace(load_model(folder, load));
+  });
+  teacher_fingerprint_ = fingerprint_of_teacher();
+  const std::string expected = finished.at("fingerprint");
+  agree(world, [&] {
+    TORCH_CHECK_VALUE(teacher_fingerprint_ == expected, folder, ": the teacher is ",
+                      teacher_fingerprint_, ", and the run trained ", expected,
+                      ": it was changed, or teacher.weights was; put it back, or begin anew with "
+                      "--run.resume no --run.overwrite true");
+  });
+  summary_.results.push_back(result_from_json(finished.at("result")));
+  if (speaks()) say("resume  teacher: finished before");
+}
+
+void DistillJob::train_teacher() {
+  const TeacherConfig& options = config.teacher;
   teacher_.emplace(inputs_.teacher_shape, at::kFloat, machine.device);
   teacher_->init_weights(kTeacherSeed + static_cast<uint64_t>(config.run.seed));
   const std::unique_ptr<Collectives> everyone = make_collectives(world, machine);
-  TrainingStage first = stage("teacher ", kTeacherSeed + static_cast<uint64_t>(config.run.seed));
+  TrainingStage first =
+      stage("teacher ", "teacher", kTeacherSeed + static_cast<uint64_t>(config.run.seed));
   first.train.steps = options.train_steps;
   first.train.lr = options.train_lr;
   first.train.free_running = {};
   first.loss = {};  // what is asked of the student is not asked of the teacher
   first.metrics_path = dir + "/teacher-metrics.jsonl";
   first.tensorboard_dir = tensorboard_dir("teacher");
-  run_training(*teacher_, first, *everyone);
+  first.from = resumption_.point(first.run);
+  run_training(*teacher_, first, *everyone, world);
   judge_teacher(world);
   if (speaks())
     save_model(*teacher_, dir + "/teacher", summary_.results.front().fit.temperature,
                inputs_.tokenizer);
-  if (holds) {  // without gradients, and as it is kept
+  if (is_teacher_ || placement.colocated()) {  // without gradients, and as it is kept
     teacher_ = teacher_->as(options.weights_dtype(config.run.compute()).value_or(at::kFloat));
   } else {
     teacher_.reset();
+  }
+  teacher_fingerprint_ = fingerprint_of_teacher();
+  if (speaks()) {
+    resumption_.finish("teacher", {{"result", to_json(summary_.results.front())},
+                                   {"fingerprint", teacher_fingerprint_}});
   }
   world.barrier();  // students may be cut from the folder
 }
@@ -212,12 +293,17 @@ std::unique_ptr<SoftTargetSource> DistillJob::source(const WorkPlan& work, uint6
   const int index = placement.role_index(world.rank());
   const auto units =
       static_cast<int64_t>(work.units(index, static_cast<int>(placement.students.size())).size());
-  return std::make_unique<SoftTargetReceiver>(*transports_, units * work.steps, teacher_head_);
+  return std::make_unique<SoftTargetReceiver>(*transports_, units * (work.steps - work.first_step),
+                                              teacher_head_);
 }
 
 void DistillJob::distil(int64_t repetition) {
+  const std::string name = "distilled-" + std::to_string(repetition + 1);
+  if (take_result(name)) return;
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
-  const WorkPlan work = plan(seed);
+  const ResumePoint from = resumption_.point(manifest(name, seed));
+  WorkPlan work = plan(seed);
+  work.first_step = from.step();
   if (is_teacher_) {
     const FreeRunningConfig& free = config.train.free_running;
     std::function<bool(int64_t)> own_tokens;
@@ -228,18 +314,19 @@ void DistillJob::distil(int64_t repetition) {
     return;
   }
   Transformer student = new_student(seed);
-  TrainingStage own = stage("distil  ", seed);
+  TrainingStage own = stage("distil  ", name, seed);
+  own.from = from;
   if (repetition == 0) {
     own.metrics_path = dir + "/metrics.jsonl";
     own.tensorboard_dir = tensorboard_dir("distilled");
-    own.checkpoint_dir = dir + "/checkpoints";
     own.gradient_path = config.gradient_path;
   }
   std::unique_ptr<SoftTargetSource> soft_targets = source(work, seed);
   RecordingSoftTargets* recording = nullptr;
   if (!config.tee.empty() && repetition == 0) {
-    auto recorded = std::make_unique<RecordingSoftTargets>(
-        std::move(soft_targets), tee_, config.tee, placement.role_index(world.rank()));
+    auto recorded =
+        std::make_unique<RecordingSoftTargets>(std::move(soft_targets), tee_, config.tee,
+                                               placement.role_index(world.rank()), work.first_step);
     recording = recorded.get();
     soft_targets = std::move(recorded);
   }
@@ -248,34 +335,52 @@ void DistillJob::distil(int64_t repetition) {
   own.source = soft_targets.get();
   if (config.loss.hidden.weight > 0) own.match_width = payload().width;
   own.lookahead = config.teacher.lookahead;
-  const TrainingSummary trained = run_training(student, own, *students_);
-  if (recording != nullptr) recording->finish();
-  const ModelResult result = judge_model(student, "student, distilled", seed, role_);
-  if (speaks()) {
-    summary_.results.push_back(result);
-    if (repetition == 0) {
-      summary_.training = trained;
-      log_result("distilled", result);
-      save_model(student, dir + "/student", result.fit.temperature, inputs_.tokenizer);
-    }
+  const TrainingSummary trained = run_training(student, own, *students_, role_);
+  if (recording != nullptr) {
+    recording->finish();
+    say_missing_shards();
   }
+  const ModelResult result = judge_model(student, "student, distilled", seed, role_);
+  if (!speaks()) return;
+  if (repetition == 0) {
+    log_result("distilled", result);
+    save_model(student, dir + "/student", result.fit.temperature, inputs_.tokenizer);
+  }
+  finish_stage(name, result, trained);
+}
+
+/// A store that was recorded while the run was cut lacks the shards that were being written then.
+void DistillJob::say_missing_shards() const {
+  role_.barrier();
+  if (!speaks()) return;
+  const MissingShards missing = missing_shards(tee_, config.tee, tee_.rows());
+  if (missing.count == 0) return;
+  say(format(
+      "warning: --teacher.tee %s lacks %lld of %lld shards, those that were being written when "
+      "the run was cut; make them with '%s'",
+      config.tee.c_str(), static_cast<long long>(missing.count),
+      static_cast<long long>(tee_.shard_count()), mend_command(tee_, config.tee).c_str()));
 }
 
 void DistillJob::train_on_hard_labels(int64_t repetition) {
-  if (is_teacher_) return;
+  const std::string name = "hard-labels-" + std::to_string(repetition + 1);
+  if (take_result(name)) return;
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
+  const ResumePoint from = resumption_.point(manifest(name, seed));
+  if (is_teacher_) return;
   Transformer student = new_student(seed);
-  TrainingStage own = stage("hard    ", seed);
+  TrainingStage own = stage("hard    ", name, seed);
+  own.from = from;
   own.train.free_running = {};
   if (repetition == 0) {
     own.metrics_path = dir + "/hard-labels-metrics.jsonl";
     own.tensorboard_dir = tensorboard_dir("hard-labels");
   }
-  run_training(student, own, *students_);
+  const TrainingSummary trained = run_training(student, own, *students_, role_);
   const ModelResult result = judge_model(student, "student, hard labels", seed, role_);
   if (!speaks()) return;
-  summary_.results.push_back(result);
   if (repetition == 0) log_result("hard-labels", result);
+  finish_stage(name, result, trained);
 }
 
 void DistillJob::finish() {

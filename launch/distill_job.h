@@ -10,6 +10,7 @@
 #include "launch/distill_config.h"
 #include "launch/distill_inputs.h"
 #include "launch/distill_summary.h"
+#include "launch/resumption.h"
 #include "launch/setup.h"
 #include "launch/training.h"
 #include "teacher/inference.h"
@@ -22,9 +23,14 @@ class DistillJob {
  public:
   /// All arguments are kept by reference and must outlive the job. Collective.
   DistillJob(const DistillConfig& config, const Communicator& world, const Machine& machine,
-             const Placement& placement, std::string dir, const DistillInputs& inputs);
+             const Placement& placement, std::string dir, const DistillInputs& inputs,
+             const Resumption& resumption);
 
-  /// Opens the teacher, or trains it on all ranks, and measures it.
+  /// The stage of the run's own student, whose checkpoints lie in RUN/checkpoints.
+  static constexpr const char* kMainStage = "distilled-1";
+
+  /// Opens the teacher, or trains it on all ranks, and measures it. Stages that were finished
+  /// before the run was cut are not done again, here and below.
   void prepare_teacher();
   /// What carries soft targets between the roles, for a person; empty where colocated.
   std::string describe_stream() const;
@@ -54,7 +60,18 @@ class DistillJob {
   ModelResult judge_model(const Transformer& model, const std::string& name, uint64_t seed,
                           const Communicator& comm) const;
   void judge_teacher(const Communicator& holders);
-  TrainingStage stage(const std::string& title, uint64_t seed) const;
+  void train_teacher();
+  void open_trained_teacher(const nlohmann::json& finished);
+  /// The teacher's fingerprint, on every rank. Collective.
+  std::string fingerprint_of_teacher() const;
+  TrainingStage stage(const std::string& title, const std::string& name, uint64_t seed) const;
+  /// What checkpoints of the stage `name` say of it.
+  CheckpointManifest manifest(const std::string& name, uint64_t seed) const;
+  /// Takes over the result of a student's stage, if it is finished.
+  bool take_result(const std::string& name);
+  void say_missing_shards() const;
+  void finish_stage(const std::string& name, const ModelResult& result,
+                    const TrainingSummary& trained);
   /// The folder of TensorBoard's events of one model; empty without --log.tensorboard.
   std::string tensorboard_dir(const std::string& model) const;
   /// Adds the judged model's metrics to its events. Called on the rank that speaks.
@@ -67,6 +84,7 @@ class DistillJob {
   std::unique_ptr<SoftTargetSource> source(const WorkPlan& work, uint64_t seed) const;
 
   const DistillInputs& inputs_;
+  const Resumption& resumption_;
   const Corpus& corpus_;
   const bool is_teacher_;
   const Communicator role_;                // the ranks of this rank's role
@@ -75,6 +93,7 @@ class DistillJob {
   at::Tensor teacher_head_;                // (V, C) on student ranks, for the payload hidden
   std::unique_ptr<SoftTargetTransports> transports_;  // null where colocated
   StoreIndex tee_;                                    // of the store that is written
+  std::string teacher_fingerprint_;                   // or that of a store
   DistillSummary summary_;                            // complete on world rank 0
 };
 

@@ -15,12 +15,7 @@ nlohmann::ordered_json to_json(const DistillSummary& summary) {
     json["entropy_rate"] = {{"nats_per_token", summary.entropy_rate->nats_per_token},
                             {"standard_error", summary.entropy_rate->standard_error}};
   }
-  const TrainingSummary& training = summary.training;
-  json["training"] = {{"seconds", training.seconds},
-                      {"tokens_per_s", training.tokens_per_second},
-                      {"wait_teacher", training.wait_teacher},
-                      {"wait_student", training.wait_student},
-                      {"bytes_per_token", training.bytes_per_token}};
+  json["training"] = to_json(summary.training);
   return json;
 }
 

@@ -10,6 +10,7 @@
 
 #include "comm/agree.h"
 #include "comm/mpi/environment.h"
+#include "launch/checkpointer.h"
 #include "launch/command.h"
 #include "launch/options.h"
 #include "student/training_step.h"
@@ -129,6 +130,15 @@ std::string who(const Communicator& world) {
   return "temper: rank " + std::to_string(world.rank()) + " on " + host;
 }
 
+/// All students are here together; teachers may be in the middle of a message.
+void report_of_students(const Communicator& world, const std::exception& error) {
+  if (world.rank() == 0) {
+    std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), error.what());
+  } else {
+    sleep(2);  // rank 0 ends the job
+  }
+}
+
 }  // namespace
 
 int run_program(const std::vector<std::string>& arguments, const Communicator& world) {
@@ -141,13 +151,10 @@ int run_program(const std::vector<std::string>& arguments, const Communicator& w
     if (error.reporter) std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), error.what());
     return error.user_error ? kBadConfiguration : kFailed;
   } catch (const NumericError& error) {
-    // All students are here together; teachers may be in the middle of a message.
     code = kNumericTrouble;
-    if (world.rank() == 0) {
-      std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), error.what());
-    } else {
-      sleep(2);  // rank 0 ends the job
-    }
+    report_of_students(world, error);
+  } catch (const CheckpointError& error) {
+    report_of_students(world, error);
   } catch (const c10::ValueError& error) {
     code = kBadConfiguration;
     std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), plain_message(error).c_str());

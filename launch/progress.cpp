@@ -2,15 +2,17 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
 
 namespace temper {
 
-Progress::Progress(std::string title, int64_t steps)
+Progress::Progress(std::string title, int64_t steps, int64_t first)
     : title_(std::move(title)),
       steps_(steps),
+      first_(first),
       terminal_(isatty(STDERR_FILENO) != 0),
       start_(std::chrono::steady_clock::now()) {}
 
@@ -22,7 +24,8 @@ void Progress::show(int64_t done, const std::string& text, bool line) {
   if (!terminal_ && !line) return;
   const double elapsed =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  const double left = elapsed / static_cast<double>(done) * static_cast<double>(steps_ - done);
+  const double left = elapsed / static_cast<double>(std::max<int64_t>(1, done - first_)) *
+                      static_cast<double>(steps_ - done);
   const int width = static_cast<int>(std::to_string(steps_).size());
   std::string head = format("%s %*lld/%lld", title_.c_str(), width, static_cast<long long>(done),
                             static_cast<long long>(steps_));

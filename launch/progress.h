@@ -10,7 +10,8 @@ namespace temper {
 
 class Progress {
  public:
-  Progress(std::string title, int64_t steps);
+  /// `first`: steps that were done before this job.
+  Progress(std::string title, int64_t steps, int64_t first = 0);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -22,6 +23,7 @@ class Progress {
  private:
   std::string title_;
   int64_t steps_;
+  int64_t first_;
   bool terminal_;
   bool drawn_ = false;
   std::chrono::steady_clock::time_point start_;

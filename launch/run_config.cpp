@@ -14,6 +14,11 @@ void RunConfig::add_options(po::options_description& options, bool folder) {
     add("run.overwrite",
         po::value<bool>(&overwrite)->default_value(overwrite)->value_name("true|false"),
         "write into a run folder that already holds a run");
+    add("run.resume",
+        po::value<std::string>(&resume)->default_value(resume)->value_name("no|auto|DIR"),
+        "go on with the run in run.dir: from its newest checkpoint that is not damaged (auto; "
+        "begins "
+        "where there is none), or from this one; with any number of ranks");
     add("run.seed", po::value<int64_t>(&seed)->default_value(seed)->value_name("N"),
         "seed of initial weights and of the order of the data");
   }
@@ -29,6 +34,9 @@ void RunConfig::add_options(po::options_description& options, bool folder) {
 }
 
 void RunConfig::validate() const {
+  TORCH_CHECK_VALUE(!resume.empty(), "--run.resume is empty: give no, auto, or a checkpoint");
+  TORCH_CHECK_VALUE(resume != "auto" || !dir.empty(),
+                    "--run.resume auto without --run.dir: name the run folder to go on with");
   TORCH_CHECK_VALUE(seed >= 0, "--run.seed is ", seed, ": give a whole number of at least 0");
   TORCH_CHECK_VALUE(threads >= 0 && threads <= 4096, "--run.threads is ", threads,
                     ": give 0 (automatic) to 4096");

@@ -12,6 +12,7 @@ namespace temper {
 struct RunConfig {
   std::string dir;  ///< the run folder; empty: runs/COMMAND-TIME
   bool overwrite = false;
+  std::string resume = "no";  ///< no, auto, or the folder of a checkpoint
   int64_t seed = 1;
   int64_t threads = 0;
   std::string device = "auto";

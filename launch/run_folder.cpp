@@ -9,10 +9,13 @@
 #include <ctime>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "comm/agree.h"
 #include "data/atomic_file.h"
 #include "launch/options.h"
+#include "launch/resumption.h"
+#include "launch/same_training.h"
 
 namespace temper {
 
@@ -30,6 +33,25 @@ std::string default_dir(const std::string& command) {
   for (int n = 2; fs::exists(dir); ++n)
     dir = "runs/" + command + "-" + text + "-" + std::to_string(n);
   return dir;
+}
+
+/// That of the checkpoint, where one is named to go on from.
+std::string folder_of(const RunConfig& config, const std::string& command) {
+  const bool named = config.resume != "no" && config.resume != "auto";
+  if (!named) return config.dir.empty() ? default_dir(command) : config.dir;
+  const std::string run = run_of_checkpoint(config.resume);
+  std::error_code none;
+  TORCH_CHECK_VALUE(config.dir.empty() || fs::equivalent(config.dir, run, none), "--run.resume ",
+                    config.resume, " is a checkpoint of ", run, ", and --run.dir is ", config.dir,
+                    "; leave run.dir out");
+  return config.dir.empty() ? run : config.dir;
+}
+
+std::string read_text_file(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  TORCH_CHECK_VALUE(file && text << file.rdbuf(), path, ": cannot be read; name another --run.dir");
+  return text.str();
 }
 
 // A job that was refused before its first step leaves its configuration and no more; that may be
@@ -51,9 +73,14 @@ std::string open_run_folder(const RunConfig& config, const std::string& command,
   std::string dir;
   agree(world, [&] {
     if (world.rank() != 0) return;
-    dir = config.dir.empty() ? default_dir(command) : config.dir;
-    TORCH_CHECK_VALUE(config.overwrite || !holds_run(dir), "--run.dir ", dir,
-                      " holds a run already: name another folder, or give --run.overwrite true");
+    dir = folder_of(config, command);
+    if (config.resume != "no" && holds_run(dir)) {
+      check_same_training(read_text_file(dir + "/config.ini"), ini, dir + "/config.ini");
+    } else {
+      TORCH_CHECK_VALUE(config.overwrite || !holds_run(dir), "--run.dir ", dir,
+                        " holds a run already: name another folder, go on with it by --run.resume "
+                        "auto, or give --run.overwrite true");
+    }
     std::error_code error;
     fs::create_directories(dir, error);
     TORCH_CHECK_VALUE(!error && fs::is_directory(dir), "--run.dir ", dir,
@@ -69,7 +96,26 @@ std::string open_run_folder(const RunConfig& config, const std::string& command,
   return world.broadcast(dir, 0);
 }
 
-MetricsFile::MetricsFile(const std::string& path) : path_(path), file_(path) {
+std::vector<nlohmann::ordered_json> read_metrics_before(const std::string& path, int64_t end) {
+  std::vector<nlohmann::ordered_json> lines;
+  std::ifstream file(path);
+  for (std::string text; std::getline(file, text);) {
+    nlohmann::ordered_json line =
+        nlohmann::ordered_json::parse(text, /*callback=*/nullptr, /*allow_exceptions=*/false);
+    if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer() ||
+        line["step"] >= end)
+      break;  // of a later step, or half of a line of a job that was killed
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+MetricsFile::MetricsFile(const std::string& path, int64_t first_step) : path_(path) {
+  std::string kept;
+  for (const nlohmann::ordered_json& line : read_metrics_before(path, first_step))
+    kept += line.dump() + '\n';
+  if (!kept.empty()) write_text_file(path, kept);
+  file_.open(path, kept.empty() ? std::ios::trunc : std::ios::app);
   TORCH_CHECK(file_, "cannot write ", path, ": ", std::strerror(errno));
 }
 

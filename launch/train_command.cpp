@@ -9,6 +9,7 @@
 #include "launch/log_config.h"
 #include "launch/progress.h"
 #include "launch/report.h"
+#include "launch/resumption.h"
 #include "launch/run_folder.h"
 #include "launch/setup.h"
 #include "launch/training.h"
@@ -82,6 +83,15 @@ class TrainCommand : public Command {
       if (!machine.note.empty()) say("note    " + machine.note);
       say("folder  " + dir);
     }
+    const std::string stage_name = "train";
+    const Resumption resumption(run_.resume, dir, stage_name, invocation.ini, world);
+    if (const auto done = resumption.result(stage_name)) {
+      if (speaks) {
+        say("resume  " + dir + ": this run is finished");
+        finish(dir, nlohmann::ordered_json(*done));
+      }
+      return;
+    }
     const std::unique_ptr<Collectives> collectives = make_collectives(world, machine);
     TrainingStage stage;
     stage.title = "train";
@@ -92,9 +102,12 @@ class TrainCommand : public Command {
     stage.corpus = corpus.get();
     stage.metrics_path = dir + "/metrics.jsonl";
     if (log_.tensorboard) stage.tensorboard_dir = dir + "/tensorboard";
-    stage.checkpoint_dir = dir + "/checkpoints";
+    stage.checkpoint_dir = resumption.checkpoints(stage_name);
+    stage.run = resumption.manifest(stage_name, stage.seed, corpus->fingerprint());
+    stage.from = resumption.point(stage.run);
+    stage.evaluation = evaluation_;
     stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));
-    const TrainingSummary summary = run_training(*model, stage, *collectives);
+    const TrainingSummary summary = run_training(*model, stage, *collectives, world);
     if (speaks) save_model(*model, dir + "/model", std::nullopt, stage.tokenizer);
 
     const ModelResult result =
@@ -109,13 +122,20 @@ class TrainCommand : public Command {
     if (floor) json["entropy_floor"] = *floor;
     json["seconds"] = summary.seconds;
     json["tokens_per_s"] = summary.tokens_per_second;
-    write_text_file(dir + "/summary.json", json.dump(2) + "\n");
-    write_report(dir);
-    std::fputs(("\n" + results_table({result}, floor.value_or(NAN))).c_str(), stdout);
-    std::printf("\nmodel: %s/model\n", dir.c_str());
+    resumption.finish(stage_name, json);
+    finish(dir, json);
   }
 
  private:
+  /// Summary, report and table; `result` as summary.json has it.
+  static void finish(const std::string& dir, const nlohmann::ordered_json& result) {
+    write_text_file(dir + "/summary.json", result.dump(2) + "\n");
+    write_report(dir);
+    const double floor = result.value("entropy_floor", static_cast<double>(NAN));
+    std::fputs(("\n" + results_table({result_from_json(result)}, floor)).c_str(), stdout);
+    std::printf("\nmodel: %s/model\n", dir.c_str());
+  }
+
   RunConfig run_;
   DataConfig data_;
   ModelConfig model_{"model"};

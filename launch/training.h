@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,9 @@
 #include "comm/teacher_report.h"
 #include "data/corpus.h"
 #include "data/tokenizer_files.h"
+#include "launch/resumption.h"
 #include "model/transformer.h"
+#include "student/evaluation_config.h"
 #include "student/training_step.h"
 
 namespace temper {
@@ -26,6 +29,9 @@ struct TrainingStage {
   std::string metrics_path;              ///< written by rank 0; empty: none
   std::string tensorboard_dir;           ///< the same as event files, by rank 0; empty: none
   std::string checkpoint_dir;            ///< checkpoints go to DIR/step-N
+  CheckpointManifest run;                ///< what all of them say of the run
+  ResumePoint from;                      ///< where the stage begins
+  EvaluationConfig evaluation;           ///< for train.checkpoint-best
   std::vector<TokenizerFile> tokenizer;  ///< go into each checkpoint
   std::string gradient_path;  ///< the first step's gradient goes there as safetensors (for checks);
                               ///< empty: no
@@ -44,8 +50,12 @@ struct TrainingSummary {
   double last_loss = 0;
 };
 
-/// Trains `model` in place. Collective over `collectives`; rank 0 logs.
+nlohmann::ordered_json to_json(const TrainingSummary& summary);
+TrainingSummary training_from_json(const nlohmann::json& json);
+
+/// Trains `model` in place, from the stage's checkpoint on if it has one. Collective over
+/// `collectives` and `ranks`, which are the same ranks; rank 0 logs.
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
-                             Collectives& collectives);
+                             Collectives& collectives, const Communicator& ranks);
 
 }  // namespace temper

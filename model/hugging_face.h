@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/tokenizer_files.h"
@@ -45,6 +46,19 @@ void save_model(const Transformer& model, const std::string& dir,
                 std::optional<double> temperature = std::nullopt,
                 const std::vector<TokenizerFile>& tokenizer = {},
                 int64_t max_shard_bytes = kMaxShardBytes);
+
+/// One of several writers' part of a folder, copied: the model may change while it is written.
+struct FolderPart {
+  std::string weights_file;                                 ///< empty: no tensor falls to this part
+  std::vector<std::pair<std::string, at::Tensor>> weights;  ///< fp32, on the CPU
+  std::vector<TokenizerFile> texts;                         ///< part 0: all that is no weight
+};
+
+/// Part `part` of `parts` of what save_model() writes, without a decoding temperature: whole
+/// tensors, about as many bytes in each part. All parts together are a folder that load_model() and
+/// `transformers` open.
+FolderPart copy_folder_part(const Transformer& model, int part, int parts,
+                            const std::vector<TokenizerFile>& tokenizer);
 
 /// Sets the decoding temperature (do_sample true) in DIR/generation_config.json and leaves all else
 /// there as it is. Throws c10::Error naming path and reason.

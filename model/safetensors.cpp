@@ -92,8 +92,8 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
       data, entry.shape, [keep = mapping_](void*) {}, options);  // (shape as in the file)
 }
 
-void write_safetensors(const std::string& path,
-                       const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
+FileSum write_safetensors(const std::string& path,
+                          const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
   std::vector<SafetensorsItem> items;
   items.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) {
@@ -103,13 +103,22 @@ void write_safetensors(const std::string& path,
   const std::string header = make_safetensors_header(items);
   const uint64_t header_bytes = header.size();
   AtomicFile file(path);
-  file.write(&header_bytes, kLengthBytes);
-  file.write(header.data(), header.size());
+  FileSum sum;
+  Checksum checksum;
+  const auto write = [&](const void* data, size_t bytes) {
+    file.write(data, bytes);
+    checksum.add({static_cast<const char*>(data), bytes});
+    sum.bytes += static_cast<int64_t>(bytes);
+  };
+  write(&header_bytes, kLengthBytes);
+  write(header.data(), header.size());
   for (const auto& [name, tensor] : tensors) {
     const at::Tensor dense = tensor.contiguous();  // (shape of the tensor)
-    file.write(dense.const_data_ptr(), dense.nbytes());
+    write(dense.const_data_ptr(), dense.nbytes());
   }
   file.commit();
+  sum.checksum = checksum.hex();
+  return sum;
 }
 
 }  // namespace temper

@@ -12,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "data/checksum.h"
+
 namespace temper {
 
 class SafetensorsFile {
@@ -53,9 +55,9 @@ class SafetensorsFile {
 };
 
 /// Writes CPU tensors under the given names, in that order, to `path` through a temporary name,
-/// fsync and rename, with metadata {"format": "pt"}. Throws c10::Error naming path, bytes and the
-/// system's reason.
-void write_safetensors(const std::string& path,
-                       const std::vector<std::pair<std::string, at::Tensor>>& tensors);
+/// fsync and rename, with metadata {"format": "pt"}. Returns size and checksum of what was handed
+/// to the system. Throws c10::Error naming path, bytes and the system's reason.
+FileSum write_safetensors(const std::string& path,
+                          const std::vector<std::pair<std::string, at::Tensor>>& tensors);
 
 }  // namespace temper

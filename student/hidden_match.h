@@ -7,6 +7,8 @@
 #include <boost/program_options/options_description.hpp>
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "comm/collectives.h"
 #include "student/train_config.h"
@@ -45,6 +47,13 @@ class HiddenMatch {
 
   const at::Tensor& projection() const { return projection_; }  // (D, C)
   const at::Tensor& gradient() const { return gradient_; }      // (D, C), of the sum since update()
+  /// All that it has learnt, by name; the tensors themselves, the same on every rank.
+  std::vector<std::pair<std::string, at::Tensor>> state() const {
+    return {{"projection", projection_},
+            {"first_moment", first_moment_},
+            {"second_moment", second_moment_},
+            {"steps", steps_}};
+  }
   /// Sums the gradient over the ranks, updates P by `scale` times that, and clears it. Collective.
   void update(double learning_rate, double scale, Collectives& students);
 

@@ -20,6 +20,7 @@ Optimizer::Optimizer(Transformer& model, const TrainConfig& config, const std::v
       beta1_(config.beta1),
       beta2_(config.beta2),
       eps_(config.eps),
+      own_(own),
       groups_(2) {
   const at::NoGradGuard no_grad;
   int64_t total = 0;
@@ -44,8 +45,71 @@ Optimizer::Optimizer(Transformer& model, const TrainConfig& config, const std::v
   }
 }
 
+OptimizerState Optimizer::copy_state(const Shard& range) const {
+  const at::NoGradGuard no_grad;
+  OptimizerState state;
+  state.updates = updates_;
+  std::vector<at::Tensor> pieces;
+  int64_t before = 0;  // of moments_
+  for (const Shard& part : own_) {
+    const Shard wanted = common(part, range);
+    if (wanted.count > 0) {
+      state.parts.push_back(wanted);
+      if (adamw_)
+        pieces.push_back(moments_.narrow(1, before + wanted.begin - part.begin, wanted.count));
+    }
+    before += part.count;
+  }
+  if (!adamw_) return state;
+  int64_t total = 0;
+  for (const Shard& part : state.parts) total += part.count;
+  state.moments = at::empty({2, total}, moments_.options().device(at::kCPU));  // (2, total)
+  int64_t at = 0;
+  for (const at::Tensor& piece : pieces) {
+    state.moments.narrow(1, at, piece.size(1)).copy_(piece);
+    at += piece.size(1);
+  }
+  return state;
+}
+
+void Optimizer::restore(const std::vector<OptimizerState>& states) {
+  const at::NoGradGuard no_grad;
+  int64_t wanted = 0, found = 0, before = 0;
+  for (const Shard& part : own_) wanted += part.count;
+  for (const OptimizerState& state : states) {
+    TORCH_CHECK_VALUE(state.updates == states.front().updates, "one part of the optimizer has ",
+                      state.updates, " updates behind it, another ", states.front().updates);
+    TORCH_CHECK_VALUE(state.moments.defined() == adamw_, "the optimizer's state is that of ",
+                      adamw_ ? "sgd" : "adamw", ", --train.optimizer is ",
+                      adamw_ ? "adamw" : "sgd");
+  }
+  for (const Shard& part : own_) {
+    for (const OptimizerState& state : states) {
+      int64_t at = 0;  // of state.moments
+      for (const Shard& saved : state.parts) {
+        const Shard both = common(part, saved);
+        if (both.count > 0) {
+          found += both.count;
+          if (adamw_)
+            moments_.narrow(1, before + both.begin - part.begin, both.count)
+                .copy_(state.moments.narrow(1, at + both.begin - saved.begin, both.count));
+        }
+        at += saved.count;
+      }
+    }
+    before += part.count;
+  }
+  TORCH_CHECK_VALUE(found == wanted, "the optimizer's state has ", found, " of the ", wanted,
+                    " weights that this rank updates");
+  updates_ = states.empty() ? 0 : states.front().updates;
+  for (Group& group : groups_) {
+    for (const at::Tensor& steps : group.steps) steps.fill_(updates_);
+  }
+}
+
 void Optimizer::step(double learning_rate, double scale) {
   const at::NoGradGuard no_grad;
+  ++updates_;
   at::Tensor divisor;  // () what the fused kernel divides gradients by, in the same pass
   if (adamw_ && scale != 1.0)
     divisor = at::full({}, 1.0 / scale, moments_.options().dtype(at::kFloat));

@@ -11,6 +11,13 @@
 
 namespace temper {
 
+/// What an optimizer has learnt, of some parts of the flat buffers.
+struct OptimizerState {
+  int64_t updates = 0;  ///< so far, of every part
+  std::vector<Shard> parts;
+  at::Tensor moments;  ///< (2, sum of the parts) on the CPU; undefined: plain SGD has none
+};
+
 class Optimizer {
  public:
   /// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) by LibTorch's fused kernel, moments in
@@ -24,6 +31,13 @@ class Optimizer {
   /// gradient's buffer holds afterwards is nobody's.
   void step(double learning_rate, double scale = 1.0);
 
+  /// A copy of the state, as far as it lies in `range`.
+  OptimizerState copy_state(const Shard& range) const;
+
+  /// Takes its own parts out of `states`, however they are cut. Throws c10::ValueError where they
+  /// do not cover them, or do not belong together.
+  void restore(const std::vector<OptimizerState>& states);
+
   /// Bytes of the moments.
   int64_t state_bytes() const {
     return moments_.defined() ? static_cast<int64_t>(moments_.nbytes()) : 0;
@@ -36,6 +50,8 @@ class Optimizer {
   };
   bool adamw_;
   double beta1_, beta2_, eps_;
+  int64_t updates_ = 0;
+  std::vector<Shard> own_;
   at::Tensor moments_;  // (2, sum of the parts)
   std::vector<Group> groups_;
 };

@@ -77,7 +77,14 @@ void TrainConfig::add_options(po::options_description& options, bool with_teache
   add("train.log-every", count(&log_every),
       "steps between two lines on the screen; metrics.jsonl has every step");
   add("train.checkpoint-every", count(&checkpoint_every),
-      "steps between two checkpoints of the weights, each a Hugging Face folder (0: none)");
+      "steps between two checkpoints, from which run.resume goes on; each is a Hugging Face "
+      "folder, "
+      "too (0: none)");
+  add("train.checkpoint-keep", count(&checkpoint_keep),
+      "newest checkpoints that are kept (0: all)");
+  add("train.checkpoint-best",
+      po::value<bool>(&checkpoint_best)->default_value(checkpoint_best)->value_name("true|false"),
+      "measure the NLL on the fit part at each checkpoint, and keep the best one as well");
   free_running.add_options(options, with_teacher);
 }
 
@@ -93,6 +100,7 @@ void TrainConfig::validate() const {
   at_least("train.warmup", warmup, 0);
   at_least("train.log-every", log_every, 1);
   at_least("train.checkpoint-every", checkpoint_every, 0);
+  at_least("train.checkpoint-keep", checkpoint_keep, 0);
   const auto in_range = [](const char* option, double value, double low, double high,
                            const char* range) {
     TORCH_CHECK_VALUE(value >= low && value <= high, "--", option, " is ", value,

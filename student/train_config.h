@@ -30,6 +30,8 @@ struct TrainConfig {
   double clip = 1.0;
   int64_t log_every = 10;
   int64_t checkpoint_every = 0;
+  int64_t checkpoint_keep = 3;   ///< the newest; 0: all
+  bool checkpoint_best = false;  ///< also the one with the lowest NLL on the fit part
   FreeRunningConfig free_running = {};
 
   /// Declares `train.*`; `with_teacher`: also those that need one.

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -212,6 +213,40 @@ void TrainingStep::need_weights(int64_t end) {
 void TrainingStep::settle() {
   need_weights(model_.flat_weights().numel());
   collectives_.finish();
+}
+
+TrainingState TrainingStep::copy_state() const {
+  const int64_t all = model_.flat_weights().numel();
+  TrainingState state;
+  state.optimizer = optimizer_->copy_state(
+      sharded() ? Shard{0, all} : shard_of(all, collectives_.rank(), collectives_.size()));
+  if (match_ && collectives_.rank() == 0) {
+    for (const auto& [name, tensor] : match_->state())
+      state.match.emplace_back(name, tensor.to(at::kCPU, tensor.scalar_type(),
+                                               /*non_blocking=*/false, /*copy=*/true));
+  }
+  return state;
+}
+
+void TrainingStep::restore(const std::vector<TrainingState>& parts) {
+  const at::NoGradGuard no_grad;
+  std::vector<OptimizerState> optimizer;
+  std::vector<std::pair<std::string, at::Tensor>> match;
+  for (const TrainingState& part : parts) {
+    optimizer.push_back(part.optimizer);
+    if (!part.match.empty()) match = part.match;
+  }
+  optimizer_->restore(optimizer);
+  if (!match_) return;
+  for (const auto& [name, tensor] : match_->state()) {
+    const auto found = std::find_if(match.begin(), match.end(), [&, &key = name](const auto& each) {
+      return each.first == key;
+    });
+    TORCH_CHECK_VALUE(found != match.end() && found->second.sizes() == tensor.sizes(),
+                      "the matching of hidden states lacks its ", name, " of shape ",
+                      tensor.sizes());
+    tensor.copy_(found->second);
+  }
 }
 
 StepResult TrainingStep::run(int64_t step) {

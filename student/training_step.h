@@ -11,6 +11,8 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/collectives.h"
@@ -51,6 +53,13 @@ struct StepResult {
   LookaheadFill fill;         ///< of all ranks
 };
 
+/// What a step leaves to the next one beside the weights, as one rank keeps it. Nothing else is:
+/// rows and draws are functions of (seed, step).
+struct TrainingState {
+  OptimizerState optimizer;
+  std::vector<std::pair<std::string, at::Tensor>> match;  ///< of HiddenMatch; empty: none
+};
+
 class TrainingStep {
  public:
   /// `source` gives soft targets; null: hard labels alone. `seed` orders the data. All arguments
@@ -72,6 +81,13 @@ class TrainingStep {
   /// Until the weights are those after the last step, on every rank: with a sharded optimizer parts
   /// of them are still on their way when run() returns. Collective.
   void settle();
+
+  /// A copy of this rank's part of the state: all ranks' parts are the whole, without overlap.
+  /// After settle().
+  TrainingState copy_state() const;
+  /// Takes what this rank needs out of all parts, of any number of ranks, on the CPU. Throws
+  /// c10::ValueError where they do not fit.
+  void restore(const std::vector<TrainingState>& parts);
 
   /// Bytes of the optimizer's state on this rank.
   int64_t optimizer_bytes() const { return optimizer_->state_bytes(); }

@@ -11,11 +11,13 @@
 namespace temper {
 
 RecordingSoftTargets::RecordingSoftTargets(std::unique_ptr<SoftTargetSource> inner,
-                                           StoreIndex index, std::string dir, int64_t part)
+                                           StoreIndex index, std::string dir, int64_t part,
+                                           int64_t first_step)
     : inner_(std::move(inner)),
       index_(std::move(index)),
       dir_(std::move(dir)),
       part_(part),
+      first_step_(first_step),
       row_(static_cast<size_t>(index_.row_bytes())) {}
 
 SoftTargets RecordingSoftTargets::targets(const MicroBatchId& id, const at::Tensor& tokens) {
@@ -36,24 +38,30 @@ void RecordingSoftTargets::record(const MicroBatchId& id, const at::Tensor& toke
   const int64_t first = id.step * index_.batch + id.first_row;
   for (int64_t row = 0; row < id.rows; ++row) {
     const RowPlace place = index_.place(first + row);
+    ++rows_;
+    if (writer_ == nullptr && place.row > 0 && begun_before(place.shard)) continue;
     if (writer_ == nullptr) writer_ = std::make_unique<ShardWriter>(index_, dir_, place.shard);
     TORCH_INTERNAL_ASSERT(place.shard.part == part_ && place.row == writer_->rows(),
                           "a student asked for step ", id.step, ", row ", id.first_row + row,
                           " out of turn");
     take_row(view, index_.payload, row, index_.seq, row_.data());
     writer_->add(hash_tokens(tokens.narrow(0, row, 1)), row_.data());
-    ++rows_;
     if (!writer_->complete()) continue;
     writer_->commit();
     writer_.reset();
   }
 }
 
+bool RecordingSoftTargets::begun_before(const ShardId& shard) const {
+  return shard.chunk * index_.steps_per_shard < first_step_;
+}
+
 void RecordingSoftTargets::finish() const {
   const int64_t own =
       share(index_.batch, static_cast<int>(part_), static_cast<int>(index_.parts)).size();
-  TORCH_CHECK(writer_ == nullptr && rows_ == own * index_.steps, "--teacher.tee ", dir_, ": only ",
-              rows_, " of ", own * index_.steps, " rows of part ", part_, " were recorded");
+  const int64_t steps = index_.steps - first_step_;
+  TORCH_CHECK(writer_ == nullptr && rows_ == own * steps, "--teacher.tee ", dir_, ": only ", rows_,
+              " of ", own * steps, " rows of part ", part_, " were recorded");
 }
 
 }  // namespace temper

@@ -14,9 +14,10 @@ namespace temper {
 class RecordingSoftTargets : public SoftTargetSource {
  public:
   /// Passes on what `inner` gives and writes it as part `part` of the store in `dir`, whose index
-  /// is there already.
+  /// is there already. `first_step`: of a run that goes on; a shard that began before it cannot be
+  /// completed, and is left out.
   RecordingSoftTargets(std::unique_ptr<SoftTargetSource> inner, StoreIndex index, std::string dir,
-                       int64_t part);
+                       int64_t part, int64_t first_step = 0);
 
   /// Throws c10::Error naming path and bytes where the disk does not take them: a store that lacks
   /// rows in silence would be worse than a run that ends.
@@ -31,12 +32,14 @@ class RecordingSoftTargets : public SoftTargetSource {
 
  private:
   void record(const MicroBatchId& id, const at::Tensor& tokens);
+  bool begun_before(const ShardId& shard) const;
 
   std::unique_ptr<SoftTargetSource> inner_;
   StoreIndex index_;
   std::string dir_;
   int64_t part_;
-  int64_t rows_ = 0;  // written so far, of all chunks
+  int64_t first_step_;
+  int64_t rows_ = 0;  // seen so far, of all chunks
   std::unique_ptr<ShardWriter> writer_;
   std::vector<unsigned char> row_;
 };

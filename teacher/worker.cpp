@@ -22,7 +22,7 @@ struct Work {
 class WorkQueue {
  public:
   WorkQueue(const WorkPlan& plan, const Placement& placement, int rank)
-      : plan_(plan), placement_(placement), rank_(rank) {
+      : plan_(plan), placement_(placement), rank_(rank), step_(plan.first_step) {
     const int students = static_cast<int>(placement.students.size());
     for (int student = 0; student < students; ++student)
       units_.push_back(plan.units(student, students));
@@ -47,7 +47,8 @@ class WorkQueue {
       for (size_t student = 0; student < units_.size(); ++student) {
         const std::vector<RowRange>& own = units_[student];
         if (j >= own.size()) continue;
-        const int64_t unit = step * static_cast<int64_t>(own.size()) + static_cast<int64_t>(j);
+        const int64_t unit = (step - plan_.first_step) * static_cast<int64_t>(own.size()) +
+                             static_cast<int64_t>(j);  // of this job
         const int index = static_cast<int>(student);
         if (placement_.teacher_of(index, unit) != rank_) continue;
         queue_.push_back({index, {.step = step, .first_row = own[j].begin, .rows = own[j].size()}});
@@ -60,14 +61,14 @@ class WorkQueue {
   int rank_;
   std::vector<std::vector<RowRange>> units_;  // of one step, by student
   std::deque<Work> queue_;
-  int64_t step_ = 0;
+  int64_t step_;
 };
 
 /// Tells the first student after each step how long this teacher worked and waited.
 class Reporter {
  public:
-  Reporter(const Communicator& world, const Placement& placement)
-      : world_(world), placement_(placement) {}
+  Reporter(const Communicator& world, const Placement& placement, int64_t first_step)
+      : world_(world), placement_(placement), reported_(first_step) {}
 
   /// Reports all steps before `step` that were not. Where a forward pass went over the end of
   /// steps, they share its time.
@@ -91,7 +92,7 @@ class Reporter {
   const Placement& placement_;
   Clock::time_point start_ = Clock::now();
   Request request_;
-  int64_t reported_ = 0;
+  int64_t reported_;
 };
 
 /// One micro-batch of a forward pass.
@@ -116,7 +117,7 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
   const Placement& placement = transports.placement();
   WorkQueue queue(plan, placement, world.rank());
   SoftTargetSender sender(transports);
-  Reporter reporter(world, placement);
+  Reporter reporter(world, placement, plan.first_step);
   // Note [Progress] in student/training_step.cpp.
   std::function<void()> progress;
   if (inference.on_cpu()) progress = [&sender] { sender.progress(); };

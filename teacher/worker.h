@@ -16,17 +16,18 @@ struct WorkPlan {
   int64_t batch = 0;        ///< sequences per step, over all students
   int64_t micro_batch = 0;  ///< 0: a student's whole share at once
   int64_t seq = 0;
-  uint64_t seed = 0;  ///< of the data's order
+  uint64_t seed = 0;       ///< of the data's order
+  int64_t first_step = 0;  ///< of a run that goes on: those before are done
 
   /// Micro-batches of a student in each step, as rows of the global batch.
   std::vector<RowRange> units(int student, int students) const;
 };
 
-/// Serves all students for all steps. Called by every teacher rank; ends when its last message has
-/// left. A forward pass takes the teacher's next micro-batches, as far as their credits have come,
-/// up to `batch` sequences (0, or fewer than one micro-batch has: one micro-batch). After each step
-/// it reports its waiting time to the first student.
-/// Where `own_tokens(step)` says so (empty: never) students have written the input of the step
+/// Serves all students for all steps from plan.first_step on. Called by every teacher rank; ends
+/// when its last message has left. A forward pass takes the teacher's next micro-batches, as far as
+/// their credits have come, up to `batch` sequences (0, or fewer than one micro-batch has: one
+/// micro-batch). After each step it reports its waiting time to the first student. Where
+/// `own_tokens(step)` says so (empty: never) students have written the input of the step
 /// themselves, and it comes from them; such a micro-batch begins a forward pass of its own.
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
                         const WorkPlan& plan, const SoftTargetTransports& transports, int64_t batch,

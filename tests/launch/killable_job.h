@@ -12,15 +12,15 @@
 
 namespace temper {
 
-/// `mpirun -n 2 temper ARGUMENTS…` that the test may kill.
+/// `mpirun -n RANKS temper ARGUMENTS…` that the test may kill.
 class KillableJob {
  public:
-  KillableJob(const std::vector<std::string>& arguments, const std::string& log) {
+  KillableJob(const std::vector<std::string>& arguments, const std::string& log, int ranks = 2) {
     std::fflush(nullptr);
     pid_ = fork();
     if (pid_ != 0) return;
-    std::vector<std::string> all = {
-        TEMPER_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-n", "2", TEMPER_PROGRAM};
+    std::vector<std::string> all = {TEMPER_MPIEXEC, "--oversubscribe",     "--bind-to",   "none",
+                                    "-n",           std::to_string(ranks), TEMPER_PROGRAM};
     all.insert(all.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
     for (std::string& word : all) argv.push_back(word.data());

@@ -1,0 +1,128 @@
+#include "launch/checkpoint_manifest.h"
+
+#include <c10/util/Exception.h>
+
+#include <filesystem>
+
+#include "data/json_input.h"
+#include "data/mapped_file.h"
+
+namespace temper {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kFormat = "temper checkpoint 1";
+constexpr int64_t kMaxBytes = 64 << 20;
+// The last field, whose value is taken as zeros in the checksum of the whole text.
+constexpr std::string_view kOwnChecksum = "\"checksum\": \"";
+constexpr std::string_view kEnd = "\"\n}\n";
+constexpr size_t kDigits = 32;
+
+std::string checksum_of(std::string_view before, std::string_view after) {
+  return Checksum().add(before).add(std::string(kDigits, '0')).add(after).hex();
+}
+
+/// Throws unless the text ends with a checksum of itself.
+void check_own_checksum(std::string_view text, const std::string& path) {
+  const size_t tail = kDigits + kEnd.size();
+  const size_t at = text.size() - std::min(text.size(), tail);
+  TORCH_CHECK_VALUE(text.substr(0, at).ends_with(kOwnChecksum) && text.ends_with(kEnd), path,
+                    ": truncated or damaged: it does not end with its checksum");
+  const std::string found = checksum_of(text.substr(0, at), kEnd);
+  TORCH_CHECK_VALUE(text.substr(at, kDigits) == found, path, ": damaged: its checksum is ", found,
+                    ", and it says ", text.substr(at, kDigits));
+}
+
+/// No path, nor anything else that leaves the folder.
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.front() != '.' && name.find('/') == std::string::npos;
+}
+
+}  // namespace
+
+std::string manifest_text(const CheckpointManifest& manifest) {
+  nlohmann::ordered_json json;
+  json["format"] = kFormat;
+  json["temper"] = manifest.temper;
+  json["stage"] = manifest.stage;
+  json["step"] = manifest.step;
+  json["seed"] = manifest.seed;
+  json["data"] = manifest.data;
+  json["teacher"] = manifest.teacher;
+  json["weights"] = manifest.weights;
+  json["layout"] = {{"students", manifest.students},
+                    {"teachers", manifest.teachers},
+                    {"sharded_optimizer", manifest.sharded}};
+  if (manifest.nll) json["nll"] = *manifest.nll;
+  json["totals"] = manifest.totals;
+  json["configuration"] = manifest.configuration;
+  json["files"] = nlohmann::ordered_json::object();
+  for (const auto& [name, sum] : manifest.files)
+    json["files"][name] = {{"bytes", sum.bytes}, {"xxh3_128", sum.checksum}};
+  json["checksum"] = std::string(kDigits, '0');
+  std::string text = json.dump(2) + "\n";
+  const size_t at = text.size() - kDigits - kEnd.size();
+  text.replace(at, kDigits, checksum_of(std::string_view(text).substr(0, at), kEnd));
+  return text;
+}
+
+CheckpointManifest read_manifest(const std::string& dir) {
+  const std::string path = dir + "/" + kManifestFile;
+  check_own_checksum(MappedFile(path).bytes(), path);
+  const nlohmann::json json = read_json_file(path, kMaxBytes);
+  const JsonFields fields(json, path);
+  if (fields.text("format") != kFormat) fields.refuse("format", "this temper reads another one");
+  CheckpointManifest manifest;
+  manifest.temper = fields.text("temper");
+  manifest.stage = fields.text("stage");
+  manifest.step = fields.integer("step");
+  manifest.seed = fields.integer("seed");
+  manifest.data = fields.text("data");
+  manifest.teacher = fields.text("teacher");
+  manifest.weights = fields.text("weights");
+  const JsonFields layout(fields.object("layout"), path);
+  manifest.students = layout.integer("students");
+  manifest.teachers = layout.integer("teachers");
+  manifest.sharded = layout.boolean("sharded_optimizer", false);
+  if (fields.has("nll")) manifest.nll = fields.number("nll");
+  manifest.totals = fields.object("totals");
+  manifest.configuration = fields.text("configuration");
+  for (const auto& [name, entry] : fields.object("files").items()) {
+    TORCH_CHECK_VALUE(is_plain_name(name) && entry.is_object(), path, ": '", name,
+                      "' is no file of a checkpoint");
+    const JsonFields sum(entry, path);
+    manifest.files[name] = {sum.integer("bytes"), sum.text("xxh3_128")};
+  }
+  return manifest;
+}
+
+std::string file_trouble(const CheckpointManifest& manifest, const std::string& dir, int part,
+                         int parts) {
+  int number = 0;
+  for (const auto& [name, sum] : manifest.files) {
+    if (number++ % parts != part) continue;
+    const std::string path = dir + "/" + name;
+    std::error_code failure;
+    const auto bytes = static_cast<int64_t>(fs::file_size(path, failure));
+    if (failure) return path + ": " + failure.message();
+    if (bytes != sum.bytes) {
+      return c10::str(path, ": ", bytes < sum.bytes ? "truncated: " : "damaged: ", bytes,
+                      " bytes, and ", kManifestFile, " says ", sum.bytes);
+    }
+    std::string found;
+    try {
+      found = bytes == 0 ? hex_text(checksum({})) : file_checksum(path);
+    } catch (const c10::Error& error) {
+      return error.what_without_backtrace();
+    }
+    if (found != sum.checksum) {
+      return c10::str(path, ": damaged: its checksum is ", found, ", and ", kManifestFile, " says ",
+                      sum.checksum);
+    }
+  }
+  return "";
+}
+
+}  // namespace temper

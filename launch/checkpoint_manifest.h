@@ -1,0 +1,45 @@
+// manifest.json: what a checkpoint is and which files belong to it, each with size and checksum. It
+// is written last, so that a folder without it is no checkpoint; it holds a checksum of itself.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "data/checksum.h"
+
+namespace temper {
+
+inline constexpr const char* kManifestFile = "manifest.json";
+
+struct CheckpointManifest {
+  std::string temper;         ///< version of the code
+  std::string stage;          ///< of the run, such as "train" or "distilled-1"
+  int64_t step = 0;           ///< steps that are done
+  int64_t seed = 0;           ///< of the data's order
+  std::string data;           ///< fingerprint of the corpus
+  std::string teacher;        ///< fingerprint; empty: hard labels
+  std::string weights;        ///< checksum of names and places in the flat buffers
+  int64_t students = 1;       ///< ranks that wrote it
+  int64_t teachers = 0;       ///< teacher ranks at that time
+  bool sharded = false;       ///< the optimizer's state was kept in shards
+  std::optional<double> nll;  ///< on the fit part, nats per token, where it was measured
+  nlohmann::ordered_json totals = nlohmann::ordered_json::object();  ///< of times, tokens, waits
+  std::string configuration;                                         ///< resolved, as an INI file
+  std::map<std::string, FileSum> files;                              ///< by name in the folder
+};
+
+std::string manifest_text(const CheckpointManifest& manifest);
+
+/// Reads DIR/manifest.json. Throws c10::ValueError naming the file and what is wrong with it: it is
+/// missing, damaged, or no manifest.
+CheckpointManifest read_manifest(const std::string& dir);
+
+/// Checks every `parts`-th file of the checkpoint in `dir`, from number `part` on. Returns "FILE:
+/// what is wrong" of the first that is not as it was written; empty: all are.
+std::string file_trouble(const CheckpointManifest& manifest, const std::string& dir, int part = 0,
+                         int parts = 1);
+
+}  // namespace temper

@@ -1,0 +1,201 @@
+#include "launch/resumption.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <sstream>
+
+#include "comm/agree.h"
+#include "data/atomic_file.h"
+#include "data/json_input.h"
+#include "launch/checkpoint_folder.h"
+#include "launch/progress.h"
+#include "launch/same_training.h"
+
+namespace temper {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kCheckpoints = "checkpoints";
+constexpr int64_t kMaxResultBytes = 16 << 20;
+
+fs::path resolved(const std::string& path) {
+  std::error_code failure;
+  const fs::path found = fs::canonical(path, failure);
+  TORCH_CHECK_VALUE(!failure, "--run.resume ", path, ": ", failure.message(),
+                    "; give no, auto, or a checkpoint such as RUN/checkpoints/step-00000100");
+  return found;
+}
+
+nlohmann::json read_results(const fs::path& dir) {
+  nlohmann::json results = nlohmann::json::object();
+  std::error_code ignored;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, ignored)) {
+    if (entry.path().extension() == ".json")
+      results[entry.path().stem().string()] =
+          read_json_file(entry.path().string(), kMaxResultBytes);
+  }
+  return results;
+}
+
+/// Throws unless the checkpoint is one of the stage that `expected` describes.
+void check_fits(const CheckpointManifest& found, const CheckpointManifest& expected,
+                const std::string& dir) {
+  const std::string path = dir + "/" + kManifestFile;
+  check_same_training(found.configuration, expected.configuration, path);
+  const auto same = [&](const char* field, const auto& theirs, const auto& ours,
+                        const char* remedy) {
+    TORCH_CHECK_VALUE(theirs == ours, path, ": ", field, " is ", theirs, ", here it is ", ours,
+                      "; ", remedy);
+  };
+  same("stage", found.stage, expected.stage, "name a checkpoint of this stage");
+  same("seed", found.seed, expected.seed, "give the run's own --run.seed");
+  same("data", found.data, expected.data,
+       "go on with the data and the tokenizer that the run began with");
+  same("teacher", found.teacher, expected.teacher,
+       "go on with the teacher that the run began with");
+}
+
+}  // namespace
+
+std::string run_of_checkpoint(const std::string& path) {
+  fs::path at = resolved(path);
+  TORCH_CHECK_VALUE(
+      fs::is_directory(at) && at.filename().string().starts_with("step-"), "--run.resume ", path,
+      " is no checkpoint; give no, auto, or a folder such as RUN/checkpoints/step-00000100");
+  for (int up = 0; up < 2; ++up) {
+    at = at.parent_path();
+    if (at.filename() == kCheckpoints) return at.parent_path().string();
+  }
+  TORCH_CHECK_VALUE(false, "--run.resume ", path, " lies in no run folder: a checkpoint is ",
+                    "RUN/checkpoints/step-N");
+}
+
+Resumption::Resumption(std::string resume, std::string run_dir, std::string main_stage,
+                       std::string ini, const Communicator& world)
+    : resume_(std::move(resume)),
+      run_dir_(std::move(run_dir)),
+      main_stage_(std::move(main_stage)),
+      ini_(std::move(ini)),
+      world_(world) {
+  std::string text;
+  agree(world_, [&] {
+    if (world_.rank() != 0) return;
+    const std::string stages = run_dir_ + "/stages", all = run_dir_ + "/" + kCheckpoints;
+    std::error_code ignored;
+    if (resume_ == "no") {
+      fs::remove_all(stages, ignored);
+      remove_checkpoints(all);
+    }
+    remove_stale_checkpoints(all);
+    nlohmann::json results = read_results(stages);
+    if (resume_ != "no" && resume_ != "auto") {
+      // What came after the checkpoint is done again.
+      const fs::path parent = resolved(resume_).parent_path();
+      const std::string stage = parent == resolved(all) ? main_stage_ : parent.filename().string();
+      std::vector<std::string> later;
+      for (const auto& [name, result] : results.items()) {
+        if (name == stage || (stage == main_stage_ && name != "teacher")) later.push_back(name);
+      }
+      for (const std::string& name : later) {
+        results.erase(name);
+        fs::remove(stages + "/" + name + ".json", ignored);
+      }
+    }
+    text = results.dump();
+  });
+  results_ = nlohmann::json::parse(world_.broadcast(text, 0));
+}
+
+std::optional<nlohmann::json> Resumption::result(const std::string& stage) const {
+  const auto found = results_.find(stage);
+  return found == results_.end() ? std::nullopt : std::optional<nlohmann::json>(*found);
+}
+
+void Resumption::finish(const std::string& stage, const nlohmann::ordered_json& result) const {
+  const std::string dir = run_dir_ + "/stages";
+  std::error_code failure;
+  fs::create_directories(dir, failure);
+  TORCH_CHECK(!failure, "cannot make the folder ", dir, ": ", failure.message());
+  write_text_file(dir + "/" + stage + ".json", result.dump(2) + "\n");
+  if (stage != main_stage_) remove_checkpoints(checkpoints(stage));
+  if (stage != main_stage_) fs::remove(checkpoints(stage), failure);  // if it is empty now
+}
+
+std::string Resumption::checkpoints(const std::string& stage) const {
+  const std::string all = run_dir_ + "/" + kCheckpoints;
+  return stage == main_stage_ ? all : all + "/" + stage;
+}
+
+CheckpointManifest Resumption::manifest(const std::string& stage, uint64_t seed,
+                                        uint64_t data) const {
+  CheckpointManifest manifest;
+  manifest.stage = stage;
+  manifest.seed = static_cast<int64_t>(seed);
+  manifest.data = format("%016llx", static_cast<unsigned long long>(data));
+  manifest.configuration = ini_;
+  return manifest;
+}
+
+ResumePoint Resumption::point(const CheckpointManifest& expected) const {
+  if (resume_ == "no") return {};
+  world_.barrier();  // without holding a core: teachers may be here long before students
+  const bool speaks = world_.rank() == 0;
+  const std::string dir = checkpoints(expected.stage);
+  bool named = false;
+  std::string list;  // newest first
+  agree(world_, [&] {
+    if (!speaks) return;
+    if (resume_ != "auto") {
+      const fs::path path = resolved(resume_);
+      std::error_code none;
+      named = path.parent_path() == fs::weakly_canonical(dir, none);
+      if (named) list = path.string() + "\n";
+    }
+    if (named) return;
+    std::vector<int64_t> steps = checkpoint_steps(dir);
+    std::reverse(steps.begin(), steps.end());
+    for (const int64_t step : steps) list += dir + "/" + checkpoint_name(step) + "\n";
+  });
+  std::istringstream candidates(world_.broadcast(list, 0));
+  std::string damage;  // of newer ones
+  for (ResumePoint point; std::getline(candidates, point.dir);) {
+    std::string trouble;
+    try {
+      point.manifest = read_manifest(point.dir);
+      trouble = file_trouble(point.manifest, point.dir, world_.rank(), world_.size());
+    } catch (const c10::Error& error) {
+      trouble = error.what_without_backtrace();
+    }
+    for (const std::string& each : world_.all_gather(trouble)) {
+      if (trouble.empty()) trouble = each;
+    }
+    trouble = world_.broadcast(trouble, 0);
+    if (trouble.empty()) {
+      agree(world_, [&] { check_fits(point.manifest, expected, point.dir); });
+      if (speaks) {
+        if (!damage.empty()) say("warning: " + damage + "; going back to an earlier checkpoint");
+        say(format("resume  %s: step %lld, saved by %lld student%s and %lld teacher%s",
+                   point.dir.c_str(), static_cast<long long>(point.manifest.step),
+                   static_cast<long long>(point.manifest.students),
+                   point.manifest.students == 1 ? "" : "s",
+                   static_cast<long long>(point.manifest.teachers),
+                   point.manifest.teachers == 1 ? "" : "s"));
+      }
+      return point;
+    }
+    damage += (damage.empty() ? "" : "; ") + trouble;
+  }
+  agree(world_, [&] {
+    TORCH_CHECK_VALUE(damage.empty(), "no checkpoint in ", dir, " can be used: ", damage,
+                      "; begin anew with --run.resume no --run.overwrite true");
+  });
+  if (speaks)
+    say("resume  " + dir + ": no checkpoint of " + expected.stage + " yet, it begins at step 0");
+  return {};
+}
+
+}  // namespace temper
