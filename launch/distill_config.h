@@ -6,6 +6,7 @@
 #include <string>
 
 #include "data/data_config.h"
+#include "launch/faults.h"
 #include "launch/log_config.h"
 #include "launch/run_config.h"
 #include "student/evaluation_config.h"
@@ -26,6 +27,7 @@ struct DistillConfig {
   TrainConfig train;
   EvaluationConfig evaluation;
   LogConfig log;
+  FaultConfig faults;
   bool hard_labels = false;  ///< also train the student without soft targets
   int64_t seeds = 1;         ///< how often the student is trained
   std::string store;  ///< replay the soft targets recorded there; empty: a teacher makes them

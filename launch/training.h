@@ -10,6 +10,7 @@
 #include "comm/teacher_report.h"
 #include "data/corpus.h"
 #include "data/tokenizer_files.h"
+#include "launch/faults.h"
 #include "model/transformer.h"
 #include "student/training_step.h"
 
@@ -31,6 +32,12 @@ struct TrainingStage {
                               ///< empty: no
   int64_t match_width = 0;    ///< of the teacher's hidden states where they are matched, else 0
   int64_t lookahead = 0;      ///< of the stream of soft targets, for the log
+  std::vector<std::string> rank_names;     ///< of `collectives`, for the log; empty: none is named
+  std::vector<std::string> teacher_names;  ///< of the teachers that report
+  Faults* faults = nullptr;                ///< for tests; null: none
+  /// Called on every rank before numeric trouble ends the stage, with the number of steps that are
+  /// done (a place for a checkpoint); the weights are settled.
+  std::function<void(int64_t steps)> on_trouble;
   std::function<TeacherReport()>
       teacher_reports;  ///< called on rank 0 once a step; empty: colocated or hard labels
 };
@@ -44,7 +51,9 @@ struct TrainingSummary {
   double last_loss = 0;
 };
 
-/// Trains `model` in place. Collective over `collectives`; rank 0 logs.
+/// Trains `model` in place. Collective over `collectives`; rank 0 logs. Steps without finite
+/// numbers are skipped and logged; too many in a row (train.skip-limit) are a NumericError on all
+/// ranks.
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                              Collectives& collectives);
 
