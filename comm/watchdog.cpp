@@ -103,6 +103,7 @@ std::string list_waits(const std::vector<ProcessView>& node) {
 
 std::optional<std::string> find_fault(const std::vector<ProcessView>& node, double deadline_seconds,
                                       bool whole_job, const std::string& host) {
+  const auto waits = [](const ProcessView& each) { return each.waits_in != Operation::kNone; };
   std::string faults;
   size_t named = 0;
   const auto add = [&](const std::string& text) {
@@ -113,9 +114,15 @@ std::optional<std::string> find_fault(const std::vector<ProcessView>& node, doub
     add(who(each, host) + " has not run for " + seconds_text(each.silent_seconds) + ": " +
         state_of(each.pid) + "; " + place_of(each) + ", it " + doing(each));
   }
-  if (!faults.empty()) return faults;
+  if (!faults.empty()) {
+    for (const ProcessView& each : node) {
+      if (each.silent_seconds > deadline_seconds || !waits(each)) continue;
+      return faults + "; rank " + std::to_string(each.rank) + " " + doing(each) + " (" +
+             place_of(each) + ")";
+    }
+    return faults;
+  }
 
-  const auto waits = [](const ProcessView& each) { return each.waits_in != Operation::kNone; };
   const auto still = [&](const ProcessView& each) { return each.still_seconds > deadline_seconds; };
   const auto waiting = std::find_if(node.begin(), node.end(), [&](const ProcessView& each) {
     return waits(each) && still(each);
