@@ -24,6 +24,12 @@ class AgreedError : public std::runtime_error {
 /// AgreedError with the message of the lowest such rank. Collective. Costs one small all-reduce.
 void agree(const Communicator& comm, const std::function<void()>& local);
 
+/// Compares `mine` on all ranks. Where they differ all throw AgreedError, as for a bad
+/// configuration: `what`, the first rank that differs from rank 0, both ranks' hosts and values,
+/// and `remedy`. Values of several lines are shown by the first line that differs. Collective.
+void agree_on(const Communicator& comm, const std::string& what, const std::string& mine,
+              const std::string& remedy);
+
 /// The message for a person in any exception: one line, without LibTorch's backtrace.
 std::string plain_message(const std::exception& error);
 

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/channel_wire.h"
 #include "comm/mpi/backoff.h"
 
@@ -26,6 +27,7 @@ at::Tensor receive_own_tokens(const Communicator& world, int student, int64_t ro
                               const std::function<void()>& meanwhile) {
   at::Tensor tokens = at::empty({rows, seq}, at::kLong);  // (B, S)
   Request request = world.receive_async(tokens, student, kOwnTokensTag);
+  const Waiting waiting(Operation::kOwnTokens, student);
   const Backoff backoff;
   while (!request.test()) {
     meanwhile();

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/mpi/backoff.h"
 #include "comm/own_tokens.h"
 #include "comm/payload_views.h"
 #include "comm/soft_target_channel.h"
+#include "comm/soft_target_check.h"
 #include "comm/value_coding.h"
 
 // Note [Credits]
@@ -93,13 +95,16 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
   StudentLink& link = link_of(unit);
   const int teacher = placement.teacher_of(student, unit);
   if (id.own_tokens) own_tokens.send(tokens, teacher);
-  const Backoff backoff;
-  while (link.arrived() == 0) {
-    arrived();  // the other links' messages go on, too
-    own_tokens.progress();
-    backoff.pause();
+  {
+    const Waiting waiting(Operation::kSoftTargets, teacher);
+    const Backoff backoff;
+    while (link.arrived() == 0) {
+      arrived();  // the other links' messages go on, too
+      own_tokens.progress();
+      backoff.pause();
+    }
+    wait_seconds += backoff.seconds();
   }
-  wait_seconds += backoff.seconds();
 
   const Arrival arrival = link.take();
   check_header(expected, arrival.header, teacher);
@@ -110,6 +115,8 @@ SoftTargets SoftTargetReceiver::Impl::targets(const MicroBatchId& id, const at::
               "; start both sides with the same --teacher.values and --run.precision");
   bytes += arrival.wire_bytes;
   view = views.of(arrival.buffer, config, id.rows);
+  check_soft_targets(view, config.payload, id, tokens.numel(),
+                     "teacher rank " + std::to_string(teacher));
   return soft_targets(view, config.payload, head);
 }
 

@@ -5,6 +5,7 @@
 #include <deque>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/mpi/backoff.h"
 #include "comm/payload_views.h"
 #include "comm/soft_target_channel.h"
@@ -126,6 +127,10 @@ PayloadView SoftTargetSender::acquire(int student, int64_t rows) {
   Lane& lane = impl_->lane_of(student);
   impl_->check_rows(rows);
   impl_->check_nothing_held("acquire");
+  // Before the first one a student may have a whole stage of its own.
+  const Waiting waiting(
+      lane.unit == impl_->own_unit_from(student, 0) ? Operation::kFirstCredit : Operation::kCredit,
+      impl_->placement.students[static_cast<size_t>(student)]);
   const Backoff backoff;
   while (!lane.link->ready(lane.unit)) {
     impl_->progress();
@@ -155,6 +160,7 @@ void SoftTargetSender::progress() { impl_->progress(); }
 
 void SoftTargetSender::finish() {
   impl_->check_nothing_held("finish");
+  const Waiting waiting(Operation::kLastSends);
   const Backoff backoff;
   while (!impl_->progress()) backoff.pause();
 }

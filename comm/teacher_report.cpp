@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "comm/activity.h"
+
 namespace temper {
 
 namespace {
@@ -18,9 +20,11 @@ TeacherReport receive_reports(const Communicator& world, const Placement& placem
   TeacherReport sum;
   for (const int teacher : placement.teachers) {
     Request request = world.receive_async(at::empty({2}, at::kDouble), teacher, kReportTag);
+    const Waiting waiting(Operation::kReport, teacher);
     const double* values = request.wait().const_data_ptr<double>();
     sum.seconds += values[0];
     sum.wait_seconds += values[1];
+    sum.busy_seconds.push_back(values[0] - values[1]);
   }
   return sum;
 }

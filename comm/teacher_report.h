@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "comm/mpi/communicator.h"
 #include "comm/placement.h"
@@ -12,6 +13,8 @@ namespace temper {
 struct TeacherReport {
   double seconds = 0;       ///< of the teacher's step
   double wait_seconds = 0;  ///< of these, waiting for students (no credit)
+  /// Of a sum: seconds of each teacher's own work, in the order of Placement::teachers.
+  std::vector<double> busy_seconds = {};
 };
 
 /// A teacher's part: sends without waiting. The request must be kept until it is complete.

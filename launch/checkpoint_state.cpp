@@ -15,6 +15,8 @@ constexpr std::string_view kStatePrefix = "state-";
 constexpr const char* kMoments = "optimizer.moments";
 constexpr const char* kParts = "optimizer.parts";
 constexpr const char* kUpdates = "optimizer.updates";
+constexpr const char* kGuardLosses = "guard.losses";
+constexpr const char* kGuardInARow = "guard.in_a_row";
 constexpr std::string_view kMatchPrefix = "match.";
 
 TrainingState read_state(const std::string& path) {
@@ -45,6 +47,10 @@ TrainingState read_state(const std::string& path) {
         ": ", kMoments, " has the shape ", state.optimizer.moments.sizes(), ", not (2, ", total,
         ")");
   }
+  const at::Tensor losses = of_type(kGuardLosses, at::kDouble, 1);  // (n)
+  const double* loss = losses.const_data_ptr<double>();
+  state.guard.losses.assign(loss, loss + losses.numel());
+  state.guard.in_a_row = of_type(kGuardInARow, at::kLong, 0).item<int64_t>();
   for (const std::string& name : file.names()) {
     if (name.starts_with(kMatchPrefix))
       state.match.emplace_back(name.substr(kMatchPrefix.size()), file.tensor(name));
@@ -71,6 +77,9 @@ std::vector<std::pair<std::string, at::Tensor>> to_tensors(const TrainingState& 
   }
   tensors.emplace_back(kParts, parts);
   tensors.emplace_back(kUpdates, at::full({}, optimizer.updates, at::kLong));
+  const std::vector<double> losses(state.guard.losses.begin(), state.guard.losses.end());
+  tensors.emplace_back(kGuardLosses, at::tensor(losses, at::kDouble));
+  tensors.emplace_back(kGuardInARow, at::full({}, state.guard.in_a_row, at::kLong));
   for (const auto& [name, tensor] : state.match)
     tensors.emplace_back(std::string(kMatchPrefix) + name, tensor);
   return tensors;

@@ -3,6 +3,8 @@
 //   optimizer.moments (2, n)   of the parts below, one after another; not with plain SGD
 //   optimizer.parts   (k, 2)   begin and count in the flat buffer
 //   optimizer.updates ()       steps of the optimizer so far
+//   guard.losses      (k)      float64, of the last steps that were taken
+//   guard.in_a_row    ()       steps that were skipped since
 //   match.NAME                 of HiddenMatch, on the first rank
 #pragma once
 

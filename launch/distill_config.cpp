@@ -26,6 +26,7 @@ void DistillConfig::add_options(po::options_description& options) {
   evaluation.add_options(options);
   log.add_options(options);
   calibration.add_options(options);
+  faults.add_options(options);
   add("compare.hard-labels",
       po::value<bool>(&hard_labels)->default_value(hard_labels)->value_name("true|false"),
       "also train the same student on hard labels alone, for the same steps");
@@ -51,6 +52,7 @@ void DistillConfig::validate() const {
   own.check_payload(payload_from_name(teacher.payload));
   evaluation.validate();
   calibration.validate(train.seq);
+  faults.validate();
   TORCH_CHECK_VALUE(teachers >= 0, "--launch.teachers is ", teachers,
                     ": give 0 (colocated) or more");
   TORCH_CHECK_VALUE(!replays() || teachers == 0, "--launch.teachers is ", teachers,

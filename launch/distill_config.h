@@ -6,6 +6,7 @@
 #include <string>
 
 #include "data/data_config.h"
+#include "launch/faults.h"
 #include "launch/log_config.h"
 #include "launch/run_config.h"
 #include "student/calibration_config.h"
@@ -28,6 +29,7 @@ struct DistillConfig {
   EvaluationConfig evaluation;
   LogConfig log;
   CalibrationConfig calibration;
+  FaultConfig faults;
   bool hard_labels = false;  ///< also train the student without soft targets
   int64_t seeds = 1;         ///< how often the student is trained
   std::string store;  ///< replay the soft targets recorded there; empty: a teacher makes them

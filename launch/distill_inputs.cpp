@@ -14,6 +14,7 @@ DistillInputs open_distill_inputs(DistillConfig& config, const std::string& run_
       config.teacher.model.path.empty() ? config.student.folder() : config.teacher.model.path;
   choose_tokenizer(config.data, folder);
   inputs.data = open_corpus_everywhere(config.data, run_dir, world);
+  agree_on_tokenizer(*inputs.data, folder, world);
   // A replay needs nothing of the teacher; named all the same, it must fit (students may be cut
   // from it).
   const bool has_teacher = !config.replays() || !config.teacher.model.path.empty();

@@ -39,6 +39,8 @@ DistillJob::DistillJob(const DistillConfig& options, const Communicator& everyon
       corpus_(*inputs.corpus),
       is_teacher_(!roles.colocated() && roles.is_teacher(everyone.rank())),
       role_(everyone.split(is_teacher_ ? 1 : 0, everyone.rank())) {
+  agree(world, [&] { faults_.emplace(config.faults, world, dir); });
+  rank_names_ = rank_names(world);
   if (!is_teacher_) students_ = make_collectives(role_, machine);
   if (placement.colocated()) return;
   TransportOptions transport;
@@ -241,6 +243,11 @@ void DistillJob::send_head() {
                       ? inference(0).head().cpu()
                       : at::empty({spec.vocab, spec.width}, config.run.compute());  // (V, C)
   world.broadcast(teacher_head_, placement.teachers.front());
+  agree(world, [&] {
+    TORCH_CHECK(at::isfinite(teacher_head_).all().item<bool>(),
+                "the teacher's output head has values that are no finite numbers: look at ",
+                config.teacher_folder(dir));
+  });
 }
 
 void DistillJob::open_tee(const std::string& ini) {
@@ -309,8 +316,15 @@ void DistillJob::distil(int64_t repetition) {
     std::function<bool(int64_t)> own_tokens;
     if (free.any())
       own_tokens = [&](int64_t step) { return free.rewrites(step, work.steps, seed); };
+    ServingHooks hooks;
+    if (repetition == 0) {
+      hooks.on_hidden = [&](int64_t step, const at::Tensor& hidden) {
+        faults_->in_forward(step, hidden);
+      };
+      hooks.on_sent = [&](int64_t step) { faults_->in_comm(step); };
+    }
     serve_soft_targets(inference(seed), corpus_, work, *transports_, config.teacher.batch,
-                       own_tokens);
+                       own_tokens, hooks);
     return;
   }
   Transformer student = new_student(seed);
@@ -320,7 +334,12 @@ void DistillJob::distil(int64_t repetition) {
     own.metrics_path = dir + "/metrics.jsonl";
     own.tensorboard_dir = tensorboard_dir("distilled");
     own.gradient_path = config.gradient_path;
+    own.faults = &*faults_;
   }
+  for (const int student : placement.students)
+    own.rank_names.push_back(rank_names_[static_cast<size_t>(student)]);
+  for (const int teacher : placement.teachers)
+    own.teacher_names.push_back(rank_names_[static_cast<size_t>(teacher)]);
   std::unique_ptr<SoftTargetSource> soft_targets = source(work, seed);
   RecordingSoftTargets* recording = nullptr;
   if (!config.tee.empty() && repetition == 0) {

@@ -92,6 +92,8 @@ class DistillJob {
   std::unique_ptr<Collectives> students_;  // on student ranks
   at::Tensor teacher_head_;                // (V, C) on student ranks, for the payload hidden
   std::unique_ptr<SoftTargetTransports> transports_;  // null where colocated
+  std::vector<std::string> rank_names_;               // of all ranks
+  std::optional<Faults> faults_;                      // of this rank, while a student is distilled
   StoreIndex tee_;                                    // of the store that is written
   std::string teacher_fingerprint_;                   // or that of a store
   DistillSummary summary_;                            // complete on world rank 0

@@ -8,12 +8,26 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
 
 #include "comm/agree.h"
+#include "comm/mpi/environment.h"
+#include "launch/exit_code.h"
+#include "launch/progress.h"
 
 namespace temper {
 
 namespace {
+
+constexpr unsigned kAbortSeconds = 5;
+
+std::string host_name() {
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  return host;
+}
 
 cpu_set_t allowed_cpus() {
   cpu_set_t set;
@@ -33,7 +47,32 @@ void keep_freed_memory() {
 #endif
 }
 
+/// Says what a watchdog has found, and ends the job.
+std::shared_ptr<Watchdog> watch_ranks(const RunConfig& config, const Communicator& world) {
+  const std::string speaker = process_name(world);
+  const std::string timeout = format("%g", config.timeout);
+  return std::make_shared<Watchdog>(world, config.timeout, [=](const std::string& fault) {
+    std::fprintf(stderr,
+                 "%s: error: %s. That is longer than --run.timeout %s s; the job ends. If it was "
+                 "meant, give a longer --run.timeout, or 0\n",
+                 speaker.c_str(), fault.c_str(), timeout.c_str());
+    // Should MPI not end this process: mpirun ends the job of one that is gone.
+    std::signal(SIGALRM, [](int) { std::_Exit(kLostRank); });
+    alarm(kAbortSeconds);
+    MpiEnvironment::abort(kLostRank);
+  });
+}
+
 }  // namespace
+
+std::string process_name(const Communicator& world) {
+  if (world.size() == 1) return "temper";
+  return "temper: rank " + std::to_string(world.rank()) + " on " + host_name();
+}
+
+std::vector<std::string> rank_names(const Communicator& world) {
+  return world.all_gather("rank " + std::to_string(world.rank()) + " on " + host_name());
+}
 
 Machine set_up_machine(const RunConfig& config, const Communicator& world) {
   keep_freed_memory();
@@ -86,6 +125,7 @@ Machine set_up_machine(const RunConfig& config, const Communicator& world) {
     if (found == seen.end()) found = seen.insert(seen.end(), each);
     machine.node_of_rank.push_back(static_cast<int>(found - seen.begin()));
   }
+  if (world.size() > 1 && config.timeout > 0) machine.watchdog = watch_ranks(config, world);
   return machine;
 }
 

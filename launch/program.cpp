@@ -1,5 +1,6 @@
 #include "launch/program.h"
 
+#include <torch/version.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,10 +9,13 @@
 #include <iostream>
 #include <sstream>
 
+#include "comm/activity.h"
 #include "comm/agree.h"
 #include "comm/mpi/environment.h"
 #include "launch/checkpointer.h"
+#include "comm/soft_target_check.h"
 #include "launch/command.h"
+#include "launch/machine.h"
 #include "launch/options.h"
 #include "student/training_step.h"
 
@@ -69,10 +73,33 @@ std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) 
   return out.str();
 }
 
+/// Messages must mean the same to all ranks.
+constexpr const char* kProgram = "temper " TEMPER_VERSION " with LibTorch " TORCH_VERSION;
+
+/// What must be the same on all ranks, a line an option. Threads and devices are the machine's:
+/// nodes may differ in them.
+std::string shared_options(const std::string& ini, const std::string& general) {
+  std::istringstream lines(ini);
+  std::string result = general, section;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('[')) {
+      section = "--" + line.substr(1, line.size() - 2) + ".";
+    } else if (!section.empty() && !line.empty() &&
+               !(section + line).starts_with("--run.threads ") &&
+               !(section + line).starts_with("--run.device ")) {
+      result += section + line + '\n';
+    }
+  }
+  return result;
+}
+
 void run_command(const std::vector<std::string>& arguments, const Communicator& world) {
   const std::vector<std::unique_ptr<Command>> commands = all_commands();
   const bool asks_help = arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
                          arguments[0] == "help";
+  agree_on(world, "their program", kProgram, "install the same on every node");
+  agree_on(world, "their command", asks_help ? "--help" : arguments[0],
+           "give all ranks the same command line");
   if (asks_help) {
     if (world.rank() == 0) std::cout << general_help(commands) << std::flush;
     return;
@@ -116,6 +143,11 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
     command->validate();
     ini = resolved_ini(command->name(), rest, *own, all, command->positional());
   });
+  agree_on(world, "their configuration",
+           shared_options(ini, std::string("--help ") + (used.help ? "true" : "false") +
+                                   "\n--dry-run " + (used.dry_run ? "true" : "false") +
+                                   "\n--json " + (used.json ? "true" : "false") + "\n"),
+           "give all ranks the same options and the same --config file");
   if (used.help) {
     if (world.rank() == 0) std::cout << *own << std::flush;
     return;
@@ -123,20 +155,20 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
   command->run({world, ini, used.dry_run, used.json});
 }
 
-std::string who(const Communicator& world) {
-  if (world.size() == 1) return "temper";
-  char host[256] = "";
-  gethostname(host, sizeof host - 1);
-  return "temper: rank " + std::to_string(world.rank()) + " on " + host;
+/// Says what ended this process, unless another of its node has spoken already: that one also ends
+/// the job, and this waits for it.
+void speak(const Communicator& world, const std::string& message) {
+  if (claim_report()) {
+    std::fprintf(stderr, "%s: error: %s\n", process_name(world).c_str(), message.c_str());
+  } else {
+    sleep(10);
+  }
 }
 
 /// All students are here together; teachers may be in the middle of a message.
-void report_of_students(const Communicator& world, const std::exception& error) {
-  if (world.rank() == 0) {
-    std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), error.what());
-  } else {
-    sleep(2);  // rank 0 ends the job
-  }
+void speak_for_students(const Communicator& world, const std::exception& error) {
+  if (world.rank() != 0) sleep(2);  // rank 0 speaks and ends the job
+  speak(world, error.what());
 }
 
 }  // namespace
@@ -148,18 +180,22 @@ int run_program(const std::vector<std::string>& arguments, const Communicator& w
     return kDone;
   } catch (const AgreedError& error) {
     // All ranks are here together: they can leave in an orderly way.
-    if (error.reporter) std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), error.what());
+    if (error.reporter)
+      std::fprintf(stderr, "%s: error: %s\n", process_name(world).c_str(), error.what());
     return error.user_error ? kBadConfiguration : kFailed;
   } catch (const NumericError& error) {
     code = kNumericTrouble;
-    report_of_students(world, error);
+    speak_for_students(world, error);
   } catch (const CheckpointError& error) {
-    report_of_students(world, error);
+    speak_for_students(world, error);
+  } catch (const SoftTargetError& error) {
+    code = kNumericTrouble;
+    speak(world, error.what());
   } catch (const c10::ValueError& error) {
     code = kBadConfiguration;
-    std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), plain_message(error).c_str());
+    speak(world, plain_message(error));
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), plain_message(error).c_str());
+    speak(world, plain_message(error));
   }
   std::fflush(nullptr);
   if (world.size() > 1) MpiEnvironment::abort(code);  // or the peers would wait for ever

@@ -5,16 +5,9 @@
 #include <vector>
 
 #include "comm/mpi/communicator.h"
+#include "launch/exit_code.h"
 
 namespace temper {
-
-/// Exit codes, as the README lists them.
-enum ExitCode : int {
-  kDone = 0,
-  kFailed = 1,            ///< the system: disk, network, a bug
-  kBadConfiguration = 2,  ///< options, files, data
-  kNumericTrouble = 4,    ///< loss or gradient are no finite numbers
-};
 
 /// Runs `temper ARGUMENTS…` on every rank. Prints errors itself, on one rank where all ranks have
 /// the same. Collective.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "comm/activity.h"
 #include "comm/mpi/backoff.h"
 
 namespace temper {
@@ -99,6 +100,7 @@ RecordMeter::Totals RecordMeter::finish() {
     send(/*done=*/true);
     reports_[0].wait();
   } else {
+    const Waiting wait(Operation::kReport);
     const Backoff backoff;
     const auto waiting = [this] {
       return std::any_of(reports_.begin(), reports_.end(),

@@ -31,6 +31,9 @@ void RunConfig::add_options(po::options_description& options, bool folder) {
       po::value<std::string>(&precision)->default_value(precision)->value_name("fp32|bf16"),
       "matrix products and soft targets on the wire; master weights, softmaxes and the optimizer "
       "stay in fp32");
+  add("run.timeout", po::value<double>(&timeout)->default_value(timeout)->value_name("SECONDS"),
+      "a rank that stands still for so long, while it or another waits, is named and the job ends "
+      "(0: wait for ever); computing never counts as standing still");
 }
 
 void RunConfig::validate() const {
@@ -44,6 +47,8 @@ void RunConfig::validate() const {
                     device, "': give auto, cpu or cuda");
   TORCH_CHECK_VALUE(precision == "fp32" || precision == "bf16", "--run.precision is '", precision,
                     "': give fp32 or bf16");
+  TORCH_CHECK_VALUE(timeout == 0 || (timeout >= 1 && timeout <= 1e7), "--run.timeout is ", timeout,
+                    ": give 1 second or more, or 0 (no watchdog)");
 }
 
 at::ScalarType RunConfig::compute() const {

@@ -17,6 +17,7 @@ struct RunConfig {
   int64_t threads = 0;
   std::string device = "auto";
   std::string precision = "fp32";
+  double timeout = 600;  ///< seconds; 0: no watchdog
 
   /// Declares the `run.*` that every command has; `folder` adds those of commands that write a run
   /// folder.

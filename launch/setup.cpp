@@ -4,11 +4,35 @@
 
 #include <algorithm>
 
+#include "comm/activity.h"
 #include "comm/agree.h"
+#include "launch/progress.h"
+#include "launch/store_setup.h"
 #include "launch/vocabulary.h"
 #include "model/hugging_face.h"
 
 namespace temper {
+
+namespace {
+
+std::string fingerprint_text(uint64_t fingerprint) {
+  return format("%016llx", static_cast<unsigned long long>(fingerprint));
+}
+
+}  // namespace
+
+void agree_on_tokenizer(const Corpus& corpus, const std::string& folder,
+                        const Communicator& world) {
+  std::string file;
+  uint64_t fingerprint = 0;
+  agree(world, [&] {
+    file = tokenizer_to_keep(corpus, folder);
+    fingerprint = tokenizer_fingerprint(file);
+  });
+  agree_on(world, "their tokenizer",
+           file.empty() ? "none" : file + ", fingerprint " + fingerprint_text(fingerprint),
+           "every node must see the same files");
+}
 
 std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const std::string& run_dir,
                                                const Communicator& world) {
@@ -18,13 +42,9 @@ std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const s
       if ((world.rank() == 0) == first) corpus = open_corpus(config, run_dir, /*may_write=*/first);
     });
   }
-  const auto mine = static_cast<int64_t>(corpus->fingerprint());
-  const int64_t least = world.all_reduce(mine, Reduce::kMin);
-  const int64_t most = world.all_reduce(mine, Reduce::kMax);
-  agree(world, [&] {
-    TORCH_CHECK_VALUE(least == most, "the ranks read different data (", corpus->describe(),
-                      "): every node must see the same files");
-  });
+  agree_on(world, "their data",
+           corpus->describe() + ", fingerprint " + fingerprint_text(corpus->fingerprint()),
+           "every node must see the same files");
   return corpus;
 }
 
@@ -78,6 +98,7 @@ std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Ma
 ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
                   const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
                   at::ScalarType compute, const Communicator& comm, int64_t position_buckets) {
+  const InPhase evaluates(Phase::kEvaluation);
   HeldOut data{&corpus, Part::kFit, seq, config.max_tokens, config.micro_batch};
   ModelResult result;
   result.name = name;

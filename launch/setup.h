@@ -17,9 +17,14 @@
 namespace temper {
 
 /// Opens the corpus on every rank: rank 0 first, since it may have to train a tokenizer. Throws
-/// AgreedError where a rank cannot, or where the ranks see different data. Collective.
+/// AgreedError where a rank cannot, or where the ranks see different data, with both values.
+/// Collective.
 std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const std::string& run_dir,
                                                const Communicator& world);
+
+/// Throws AgreedError where the ranks see different tokenizers of the corpus, or of the model's
+/// `folder`, with both values. Collective.
+void agree_on_tokenizer(const Corpus& corpus, const std::string& folder, const Communicator& world);
 
 /// Throws c10::ValueError if the corpus holds ids that the model (of `folder`, or empty) does not
 /// know, was made with another tokenizer than the model's, or has rows longer than its positions.

@@ -6,6 +6,7 @@
 #include "data/atomic_file.h"
 #include "launch/command.h"
 #include "launch/dry_run.h"
+#include "launch/faults.h"
 #include "launch/log_config.h"
 #include "launch/progress.h"
 #include "launch/report.h"
@@ -37,6 +38,7 @@ class TrainCommand : public Command {
     labels_.add_options(options);
     evaluation_.add_options(options);
     log_.add_options(options);
+    faults_.add_options(options);
   }
 
   void validate() const override {
@@ -45,6 +47,7 @@ class TrainCommand : public Command {
     train_.validate();
     labels_.validate();
     evaluation_.validate();
+    faults_.validate();
   }
 
   void run(const Invocation& invocation) override {
@@ -61,6 +64,9 @@ class TrainCommand : public Command {
     const std::string dir = open_run_folder(run_, name(), invocation.ini, world);
     choose_tokenizer(data_, model_.path);
     const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, dir, world);
+    agree_on_tokenizer(*corpus, model_.path, world);
+    std::optional<Faults> faults;
+    agree(world, [&] { faults.emplace(faults_, world, dir); });
     std::optional<Transformer> model;
     agree(world, [&] {
       const TransformerConfig shape = model_.resolve(corpus->vocab());
@@ -107,6 +113,8 @@ class TrainCommand : public Command {
     stage.from = resumption.point(stage.run);
     stage.evaluation = evaluation_;
     stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));
+    stage.faults = &*faults;
+    stage.rank_names = rank_names(world);
     const TrainingSummary summary = run_training(*model, stage, *collectives, world);
     if (speaks) save_model(*model, dir + "/model", std::nullopt, stage.tokenizer);
 
@@ -143,6 +151,7 @@ class TrainCommand : public Command {
   LabelLossConfig labels_;
   EvaluationConfig evaluation_;
   LogConfig log_;
+  FaultConfig faults_;
 };
 
 }  // namespace

@@ -6,10 +6,12 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "comm/activity.h"
 #include "launch/checkpoint_state.h"
 #include "launch/checkpointer.h"
 #include "launch/progress.h"
 #include "launch/run_folder.h"
+#include "launch/stragglers.h"
 #include "launch/tensorboard.h"
 #include "model/safetensors.h"
 #include "student/evaluation.h"
@@ -84,6 +86,41 @@ CheckpointPlan checkpoint_plan(const TrainingStage& stage) {
   return plan;
 }
 
+/// The rows that were at fault, for a person.
+std::string rows_text(const std::vector<int64_t>& rows) {
+  if (rows.empty()) return "no sequence alone is at fault (the gradient overflowed)";
+  constexpr size_t kMost = 16;
+  std::string text = rows.size() == 1 ? "sequence" : "sequences";
+  for (size_t i = 0; i < std::min(rows.size(), kMost); ++i)
+    text += (i == 0 ? " " : ", ") + std::to_string(rows[i]);
+  if (rows.size() > kMost) text += " and " + std::to_string(rows.size() - kMost) + " more";
+  return text;
+}
+
+/// The lines about a skipped step.
+void log_skip(const StepResult& result, int64_t in_a_row, int64_t limit,
+              nlohmann::ordered_json& line) {
+  line["skipped"] = true;
+  line["reason"] = result.skipped;
+  line["sequences"] = result.skipped_rows;
+  say(
+      format("skipped step %lld: %s; %s; weights and moments stay as they were (%lld in a row, "
+             "--train.skip-limit %lld)",
+             static_cast<long long>(result.step), result.skipped.c_str(),
+             rows_text(result.skipped_rows).c_str(), static_cast<long long>(in_a_row),
+             static_cast<long long>(limit)));
+}
+
+/// Seconds of each rank's own work for one of its sequences.
+std::vector<double> per_sequence(const StepResult& result, int64_t batch) {
+  std::vector<double> seconds = result.busy_seconds;
+  const int ranks = static_cast<int>(seconds.size());
+  for (int rank = 0; rank < ranks; ++rank)
+    seconds[static_cast<size_t>(rank)] /=
+        static_cast<double>(std::max<int64_t>(1, share(batch, rank, ranks).size()));
+  return seconds;
+}
+
 }  // namespace
 
 nlohmann::ordered_json to_json(const TrainingSummary& summary) {
@@ -123,6 +160,13 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   std::optional<Checkpointer> checkpoints;
   if (!stage.checkpoint_dir.empty())
     checkpoints.emplace(checkpoint_plan(stage), step, model, ranks, first_step);
+  const InPhase training(Phase::kTraining);
+  if (stage.faults != nullptr) {
+    step.on_hidden = [&](int64_t number, const at::Tensor& hidden) {
+      stage.faults->in_forward(number, hidden);
+    };
+    step.on_reduction = [&](int64_t number) { stage.faults->in_comm(number); };
+  }
   if (logs && collectives.note() != known) say("note    " + collectives.note());
   if (logs && !stage.gradient_path.empty()) {
     step.on_gradient = [&](int64_t number, const at::Tensor& gradient) {
@@ -149,6 +193,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   }
   std::optional<Progress> progress;
   if (logs) progress.emplace(stage.title, stage.train.steps, first_step);
+  Stragglers students(stage.rank_names), slow_teachers(stage.teacher_names);
 
   const auto start = std::chrono::steady_clock::now();
   const double seconds_before = totals.seconds;
@@ -157,12 +202,14 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
     totals.seconds = seconds_before + std::chrono::duration<double>(now - start).count();
   };
   for (int64_t number = first_step; number < stage.train.steps; ++number) {
+    activity().step = number;
     const StepResult result = step.run(number);
     const bool last = number + 1 == stage.train.steps;
     const bool saves = checkpoints && stage.train.checkpoint_every > 0 &&
                        ((number + 1) % stage.train.checkpoint_every == 0 || last);
     if (saves || last) step.settle();
     if (checkpoints) checkpoints->progress();
+    if (saves && stage.faults != nullptr) stage.faults->in_save(number);
     if (logs) {
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
@@ -200,6 +247,12 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
         ahead = format(", ahead %.1f/%lld", fill * static_cast<double>(stage.lookahead),
                        static_cast<long long>(stage.lookahead));
       }
+      if (!result.skipped.empty())
+        log_skip(result, step.guard().in_a_row(), stage.train.skip_limit, line);
+      for (const auto& slow : {students.add(per_sequence(result, stage.train.batch)),
+                               slow_teachers.add(teachers.busy_seconds)}) {
+        if (slow) say("note    " + *slow);
+      }
       metrics.write(line);
       events.write(result.step, scalars_of(line));
       const std::string parts = stage.source != nullptr
@@ -216,8 +269,22 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                             count_text(step_tokens / result.seconds).c_str(), waits.c_str()),
                      last || number == 0 || (number + 1) % stage.train.log_every == 0);
     }
-    totals.last_loss = result.loss;
+    if (result.skipped.empty()) totals.last_loss = result.loss;
+    if (step.guard().exhausted()) {
+      step.settle();
+      count_seconds();
+      if (checkpoints) checkpoints->save_and_wait(number + 1, totals.to_json());
+      throw NumericError(format(
+          "step %lld: %lld steps in a row were skipped (--train.skip-limit): %s; %s. The weights "
+          "are "
+          "those after step %lld. A lower --train.lr or a longer --train.warmup often helps; else "
+          "look at these sequences",
+          static_cast<long long>(number), static_cast<long long>(step.guard().in_a_row()),
+          result.skipped.c_str(), rows_text(result.skipped_rows).c_str(),
+          static_cast<long long>(number - step.guard().in_a_row())));
+    }
     if (!saves) continue;
+    const InPhase saving(Phase::kSaving);
     std::optional<double> nll;
     if (stage.train.checkpoint_best)
       nll = evaluate(model,
@@ -232,6 +299,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
       checkpoints->save(number + 1, totals.to_json(), nll);
     }
   }
+  activity().step = -1;
   if (checkpoints) checkpoints->finish();
   count_seconds();
   return totals.summary();

@@ -12,6 +12,7 @@
 #include "data/corpus.h"
 #include "data/tokenizer_files.h"
 #include "launch/resumption.h"
+#include "launch/faults.h"
 #include "model/transformer.h"
 #include "student/evaluation_config.h"
 #include "student/training_step.h"
@@ -37,6 +38,9 @@ struct TrainingStage {
                               ///< empty: no
   int64_t match_width = 0;    ///< of the teacher's hidden states where they are matched, else 0
   int64_t lookahead = 0;      ///< of the stream of soft targets, for the log
+  std::vector<std::string> rank_names;     ///< of `collectives`, for the log; empty: none is named
+  std::vector<std::string> teacher_names;  ///< of the teachers that report
+  Faults* faults = nullptr;                ///< for tests; null: none
   std::function<TeacherReport()>
       teacher_reports;  ///< called on rank 0 once a step; empty: colocated or hard labels
 };
@@ -54,7 +58,9 @@ nlohmann::ordered_json to_json(const TrainingSummary& summary);
 TrainingSummary training_from_json(const nlohmann::json& json);
 
 /// Trains `model` in place, from the stage's checkpoint on if it has one. Collective over
-/// `collectives` and `ranks`, which are the same ranks; rank 0 logs.
+/// `collectives` and `ranks`, which are the same ranks; rank 0 logs. Steps without finite numbers
+/// are skipped and logged; too many in a row (train.skip-limit) are a NumericError on all ranks,
+/// after a checkpoint.
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                              Collectives& collectives, const Communicator& ranks);
 

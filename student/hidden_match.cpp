@@ -92,4 +92,9 @@ void HiddenMatch::update(double learning_rate, double scale, Collectives& studen
   gradient_.zero_();
 }
 
+void HiddenMatch::discard() {
+  const at::NoGradGuard no_grad;
+  gradient_.zero_();
+}
+
 }  // namespace temper

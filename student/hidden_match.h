@@ -56,6 +56,8 @@ class HiddenMatch {
   }
   /// Sums the gradient over the ranks, updates P by `scale` times that, and clears it. Collective.
   void update(double learning_rate, double scale, Collectives& students);
+  /// Clears the gradient of a step that is not taken.
+  void discard();
 
  private:
   HiddenMatchConfig config_;

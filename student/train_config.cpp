@@ -74,6 +74,13 @@ void TrainConfig::add_options(po::options_description& options, bool with_teache
   add("train.beta2", number(&beta2), "AdamW's decay of the second moment");
   add("train.eps", number(&eps), "AdamW's epsilon");
   add("train.clip", number(&clip), "largest L2 norm of the gradient (0: no clipping)");
+  add("train.skip-limit", count(&skip_limit),
+      "a step whose loss or gradient is no finite number is skipped; this many in a row end the "
+      "job");
+  add("train.spike-factor", number(&spike_factor),
+      "also skip a step whose loss is more than this many times the median of the last "
+      "train.spike-window steps that were taken (0: never)");
+  add("train.spike-window", count(&spike_window), "steps whose median a loss is compared with");
   add("train.log-every", count(&log_every),
       "steps between two lines on the screen; metrics.jsonl has every step");
   add("train.checkpoint-every", count(&checkpoint_every),
@@ -98,6 +105,8 @@ void TrainConfig::validate() const {
   at_least("train.micro-batch", micro_batch, 0);
   at_least("train.seq", seq, 1);
   at_least("train.warmup", warmup, 0);
+  at_least("train.skip-limit", skip_limit, 1);
+  at_least("train.spike-window", spike_window, 1);
   at_least("train.log-every", log_every, 1);
   at_least("train.checkpoint-every", checkpoint_every, 0);
   at_least("train.checkpoint-keep", checkpoint_keep, 0);
@@ -123,6 +132,9 @@ void TrainConfig::validate() const {
   in_range("train.beta2", beta2, 0, 0.999999, "from 0 to below 1");
   in_range("train.eps", eps, 1e-30, 1, "above 0");
   in_range("train.clip", clip, 0, 1e30, "of at least 0 (0: no clipping)");
+  TORCH_CHECK_VALUE(spike_factor == 0 || (spike_factor > 1 && spike_factor <= 1e6),
+                    "--train.spike-factor is ", spike_factor,
+                    ": give a number above 1, or 0 (no guard)");
   free_running.validate(seq);
   TORCH_CHECK_VALUE(optimizer == "adamw" || optimizer == "sgd", "--train.optimizer is '", optimizer,
                     "': give adamw or sgd");

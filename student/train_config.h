@@ -28,6 +28,9 @@ struct TrainConfig {
   double beta2 = 0.95;
   double eps = 1e-8;
   double clip = 1.0;
+  int64_t skip_limit = 5;     ///< skipped steps in a row that end the job; see StepGuard
+  double spike_factor = 0;    ///< 0: no guard against spikes
+  int64_t spike_window = 50;  ///< steps
   int64_t log_every = 10;
   int64_t checkpoint_every = 0;
   int64_t checkpoint_keep = 3;   ///< the newest; 0: all

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "comm/activity.h"
 #include "student/head_loss.h"
 
 namespace temper {
@@ -44,7 +45,8 @@ TrainingStep::TrainingStep(Transformer& model, const Corpus& corpus, const Train
       compute_(compute),
       seed_(seed),
       collectives_(collectives),
-      source_(source) {
+      source_(source),
+      guard_(config) {
   reducer_ = std::make_unique<GradientReducer>(
       collectives, model.flat_gradients(), kBucketBytes,
       sharded() ? Collective::kReduceScatter : Collective::kAllReduce);
@@ -126,6 +128,7 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
   LossConfig loss = loss_.at(step, config_.steps);
   if (config_.free_running.writes(step, seed_)) loss.alpha = 1;  // nobody has labelled these rows
   LossSums sums;
+  micro_losses_.clear();
   const RowRange mine = share(config_.batch, collectives_.rank(), collectives_.size());
   const int64_t micro =
       config_.micro_batch > 0 ? config_.micro_batch : std::max<int64_t>(1, mine.size());
@@ -140,6 +143,7 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
       const at::AutoGradMode grad(true);
       hidden = model_.hidden(tokens, compute_, hooks).flatten(0, 1);  // (N, C)
     }
+    if (on_hidden) on_hidden(step, hidden.detach());
     // Asked for after the forward pass, so that a teacher has had that much longer.
     SoftTargets teacher;
     if (source_ != nullptr)
@@ -162,14 +166,16 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     options.workspace = &head_workspace_;
     options.between = hooks.between;
     options.weights = counts.weights;
-    sums += head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(), counts.labels,
-                      teacher, loss, hidden_gradient, options);
+    LossSums own = head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(),
+                             counts.labels, teacher, loss, hidden_gradient, options);
     if (match_) {
       const double value =
           match_->loss(hidden.detach(), teacher.values, counts.labels, hidden_gradient);
-      sums.hidden += value;
-      sums.loss += loss_.hidden.weight * value;
+      own.hidden += value;
+      own.loss += loss_.hidden.weight * value;
     }
+    sums += own;
+    micro_losses_.push_back({rows, own.loss, own.tokens});
     hidden.backward(hidden_gradient);
   }
   return sums;
@@ -192,6 +198,24 @@ std::vector<double> TrainingStep::squared_norms() const {
   for (size_t i = 0; i < segments_.size(); ++i)
     if (own_[i]) squares[i] = *square++;
   return squares;
+}
+
+// Collective.
+std::vector<int64_t> TrainingStep::rows_at_fault(int64_t step) {
+  at::Tensor marks = at::zeros({config_.batch}, at::kDouble);  // (batch)
+  for (const MicroLoss& each : micro_losses_) {
+    const double mean = each.loss / static_cast<double>(std::max<int64_t>(1, each.tokens));
+    if (!std::isfinite(mean) || mean > guard_.spike_limit())
+      marks.narrow(0, each.rows.begin, each.rows.size()).fill_(1);
+  }
+  marks = marks.to(model_.flat_weights().device());
+  collectives_.all_reduce(marks);
+  marks = marks.cpu();
+  const double* mark = marks.const_data_ptr<double>();
+  std::vector<int64_t> rows;
+  for (int64_t row = 0; row < config_.batch; ++row)
+    if (mark[row] > 0) rows.push_back(step * config_.batch + row);
+  return rows;
 }
 
 // Sends the updated shards, those that the next forward pass reads first in front.
@@ -225,6 +249,7 @@ TrainingState TrainingStep::copy_state() const {
       state.match.emplace_back(name, tensor.to(at::kCPU, tensor.scalar_type(),
                                                /*non_blocking=*/false, /*copy=*/true));
   }
+  state.guard = guard_.state();
   return state;
 }
 
@@ -237,6 +262,7 @@ void TrainingStep::restore(const std::vector<TrainingState>& parts) {
     if (!part.match.empty()) match = part.match;
   }
   optimizer_->restore(optimizer);
+  guard_.restore(parts.front().guard);
   if (!match_) return;
   for (const auto& [name, tensor] : match_->state()) {
     const auto found = std::find_if(match.begin(), match.end(), [&, &key = name](const auto& each) {
@@ -251,12 +277,16 @@ void TrainingStep::restore(const std::vector<TrainingState>& parts) {
 
 StepResult TrainingStep::run(int64_t step) {
   const auto start = std::chrono::steady_clock::now();
+  const double waited = Waiting::total_seconds();
   const at::Device device = model_.flat_weights().device();
   const at::Tensor gradient = model_.flat_gradients();  // (P)
   gradient.zero_();
   const LossSums sums = forward_and_backward(step);
 
   const auto reduction = std::chrono::steady_clock::now();
+  const double busy = std::chrono::duration<double>(reduction - start).count() -
+                      (Waiting::total_seconds() - waited);
+  if (on_reduction) on_reduction(step);
   reducer_->finish();
   gathering_.clear();  // a rank without rows has not asked for them
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
@@ -264,12 +294,18 @@ StepResult TrainingStep::run(int64_t step) {
   std::vector<double> values = {
       sums.loss, sums.kl,      sums.ce,      static_cast<double>(sums.tokens),
       bytes,     fill.granted, fill.arrived, sums.hidden};
+  const size_t busy_at = values.size();
+  values.resize(busy_at + static_cast<size_t>(collectives_.size()), 0.0);
+  values[busy_at + static_cast<size_t>(collectives_.rank())] = busy;
   const std::vector<double> squares = squared_norms();
   const size_t own_values = values.size();
   if (sharded()) values.insert(values.end(), squares.begin(), squares.end());
   at::Tensor totals = at::tensor(values, at::kDouble).to(device);  // (values)
-  collectives_.all_reduce(totals);
-  totals = totals.cpu();
+  {
+    const Waiting waiting(Operation::kAllReduce);  // over NCCL it is the copy that waits
+    collectives_.all_reduce(totals);
+    totals = totals.cpu();
+  }
   const double* total = totals.const_data_ptr<double>();
   double square = 0;
   for (size_t i = 0; i < squares.size(); ++i)
@@ -286,21 +322,22 @@ StepResult TrainingStep::run(int64_t step) {
   result.bytes = static_cast<int64_t>(total[4]);
   result.fill = {.granted = total[5], .arrived = total[6]};
   result.lr = config_.learning_rate(step);
-  // Every rank holds the same sums, so that all of them stop, or none.
   result.grad_norm = std::sqrt(square) * per_token;
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-    throw NumericError(c10::str(
-        "step ", step, ": the loss is ", result.loss, " and the gradient's norm ", result.grad_norm,
-        ", no finite numbers; the weights were not touched. A lower --train.lr or a longer "
-        "--train.warmup often helps"));
-  }
+  result.busy_seconds.assign(total + busy_at, total + own_values);
   if (on_gradient) on_gradient(step, gradient * per_token);
 
-  double scale = per_token;
-  if (config_.clip > 0 && result.grad_norm > config_.clip) scale *= config_.clip / result.grad_norm;
-  optimizer_->step(result.lr, scale);
-  if (match_) match_->update(result.lr, scale, collectives_);
-  gather_weights();
+  result.skipped = guard_.judge(result.loss, result.grad_norm);
+  if (!result.skipped.empty()) {
+    result.skipped_rows = rows_at_fault(step);
+    if (match_) match_->discard();
+  } else {
+    double scale = per_token;
+    if (config_.clip > 0 && result.grad_norm > config_.clip)
+      scale *= config_.clip / result.grad_norm;
+    optimizer_->step(result.lr, scale);
+    if (match_) match_->update(result.lr, scale, collectives_);
+    gather_weights();
+  }
 
   if (source_ != nullptr) result.wait_seconds = source_->take_wait_seconds();
   const auto end = std::chrono::steady_clock::now();

@@ -25,12 +25,13 @@
 #include "student/hidden_match.h"
 #include "student/loss.h"
 #include "student/optimizer.h"
+#include "student/step_guard.h"
 #include "student/train_config.h"
 
 namespace temper {
 
-/// Loss or gradient are no finite numbers. Thrown by all student ranks at the same step, before the
-/// weights are touched.
+/// Too many steps in a row without finite numbers. Thrown by all student ranks at the same step;
+/// the weights are those of the last step that was taken.
 class NumericError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -51,6 +52,15 @@ struct StepResult {
   double update_seconds = 0;  ///< of this rank, after its last micro-batch: reduction and update
   int64_t bytes = 0;          ///< soft targets received by all ranks
   LookaheadFill fill;         ///< of all ranks
+  /// Of each rank: its own work up to its last micro-batch, without any waiting.
+  std::vector<double> busy_seconds;
+
+  /// Why weights, moments and their count of steps were left as they were; empty: the step was
+  /// taken. The same on all ranks.
+  std::string skipped;
+  /// Then: the rows of the micro-batches whose loss was at fault, as Corpus::read() counts them,
+  /// ascending; empty where no micro-batch was alone (the gradient overflowed).
+  std::vector<int64_t> skipped_rows;
 };
 
 /// What a step leaves to the next one beside the weights, as one rank keeps it. Nothing else is:
@@ -58,6 +68,7 @@ struct StepResult {
 struct TrainingState {
   OptimizerState optimizer;
   std::vector<std::pair<std::string, at::Tensor>> match;  ///< of HiddenMatch; empty: none
+  StepGuard::State guard;                                 ///< the same on all ranks
 };
 
 class TrainingStep {
@@ -74,9 +85,9 @@ class TrainingStep {
   /// these. Before the first step.
   void match_hidden(int64_t teacher_width);
 
-  /// Runs step `step` (0-based). Collective. Throws NumericError if loss or gradient are not
-  /// finite.
+  /// Runs step `step` (0-based); skips its update where StepGuard says so. Collective.
   StepResult run(int64_t step);
+  StepGuard& guard() { return guard_; }
 
   /// Until the weights are those after the last step, on every rank: with a sharded optimizer parts
   /// of them are still on their way when run() returns. Collective.
@@ -95,6 +106,10 @@ class TrainingStep {
   /// Called with the reduced, normalised, unclipped flat gradient (P) before the update (for
   /// checks).
   std::function<void(int64_t step, const at::Tensor& gradient)> on_gradient;
+  /// Called with each micro-batch's last hidden states (N, C) before its loss, and when the first
+  /// gradients have left (for injected faults).
+  std::function<void(int64_t step, const at::Tensor& hidden)> on_hidden;
+  std::function<void(int64_t step)> on_reduction;
 
  private:
   /// A step without its update: losses of this rank's rows, gradients that are under way.
@@ -102,6 +117,7 @@ class TrainingStep {
   Batch read(int64_t step, const RowRange& rows);
   SoftTargets soft_targets(const MicroBatchId& id, const at::Tensor& tokens);
   std::vector<double> squared_norms() const;
+  std::vector<int64_t> rows_at_fault(int64_t step);
   void gather_weights();
   void need_weights(int64_t end);
 
@@ -130,7 +146,14 @@ class TrainingStep {
   std::deque<Gathering> gathering_;
   HeadLossWorkspace head_workspace_;
   std::optional<HiddenMatch> match_;
-  at::Tensor teacher_head_;  // (V, C) on the student's GPU, where it came to the CPU
+  StepGuard guard_;
+  struct MicroLoss {
+    RowRange rows;  // of the global batch
+    double loss = 0;
+    int64_t tokens = 0;
+  };
+  std::vector<MicroLoss> micro_losses_;  // of this rank's step
+  at::Tensor teacher_head_;              // (V, C) on the student's GPU, where it came to the CPU
 };
 
 }  // namespace temper

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "comm/soft_target_check.h"
 #include "teacher/payload_encoder.h"
 
 namespace temper {
@@ -75,6 +76,7 @@ SoftTargets LocalSoftTargets::targets(const MicroBatchId& id, const at::Tensor& 
   }
   const PayloadView view(buffer_, spec, tokens_);
   inference_.soft_targets(id, tokens, view);
+  check_soft_targets(view, spec, id, tokens_, "the teacher in the student's process");
   return soft_targets(view, spec, head_);
 }
 

@@ -26,7 +26,8 @@ void encode_sample(const at::Tensor& log_q, const PayloadSpec& spec,
                    const std::vector<double>& uniform, int64_t begin, const PayloadView& out) {
   const int64_t n = log_q.size(0), draws = spec.entries;
   const at::Tensor q = log_q.exp();  // (n, V)
-  out.scalars.select(1, 0).narrow(0, begin, n).copy_(-at::where(q > 0, q * log_q, 0.0).sum(1));
+  // A NaN stays one, and so is seen by check_soft_targets(): ids cannot tell it.
+  out.scalars.select(1, 0).narrow(0, begin, n).copy_(-at::where(q == 0, 0.0, q * log_q).sum(1));
   const at::Tensor heights = q.to(at::kDouble).cumsum(1);  // (n, V)
   // The sum is not exactly 1 in floating point.
   const at::Tensor step = heights.narrow(1, spec.vocab - 1, 1) / static_cast<double>(draws);

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "comm/soft_target_check.h"
 #include "data/checksum.h"
 #include "model/safetensors.h"
 #include "teacher/payload_rows.h"
@@ -35,6 +36,8 @@ void record_shard(const TeacherInference& inference, const Corpus& corpus, const
                              rows.size() * index.seq);
       inference.soft_targets({.step = step, .first_row = rows.begin, .rows = rows.size()},
                              batch.tokens, view);
+      check_soft_targets(view, spec, {.step = step, .first_row = rows.begin, .rows = rows.size()},
+                         rows.size() * index.seq, "the teacher that is recorded");
       const int64_t before = writer.file_bytes();
       for (int64_t row = 0; row < rows.size(); ++row) {
         take_row(view, spec, row, index.seq, bytes.data());

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "comm/soft_target_check.h"
 #include "data/checksum.h"
 #include "model/safetensors.h"
 #include "teacher/payload_rows.h"
@@ -79,6 +80,7 @@ SoftTargets StoredSoftTargets::targets(const MicroBatchId& id, const at::Tensor&
                       recorded % index_.batch,
                       "); replay it with the data and the tokenizer that it was recorded with");
   }
+  check_soft_targets(view_, index_.payload, id, tokens.numel(), "--teacher.store " + dir_);
   const SoftTargets result = soft_targets(view_, index_.payload, head_);
   wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;

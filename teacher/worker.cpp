@@ -6,6 +6,7 @@
 #include <deque>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/own_tokens.h"
 #include "comm/teacher_report.h"
 
@@ -111,7 +112,9 @@ std::vector<RowRange> WorkPlan::units(int student, int students) const {
 
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
                         const WorkPlan& plan, const SoftTargetTransports& transports, int64_t batch,
-                        const std::function<bool(int64_t step)>& own_tokens) {
+                        const std::function<bool(int64_t step)>& own_tokens,
+                        const ServingHooks& hooks) {
+  const InPhase serving(Phase::kServing);
   const at::NoGradGuard no_grad;
   const Communicator& world = transports.world();
   const Placement& placement = transports.placement();
@@ -135,6 +138,7 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
 
   while (const Work* first = queue.next()) {
     reporter.report_before(first->id.step, sender);
+    activity().step = first->id.step;
     std::vector<Held> pass;
     at::Tensor tokens = read(*first);  // (B, S)
     int64_t rows = first->id.rows;
@@ -159,8 +163,11 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
     for (const Held& held : pass) {
       const MicroBatchId& id = held.work.id;
       const int64_t n = id.rows * plan.seq;
-      inference.encode(id, hidden.narrow(0, begin, n), held.out, progress);
+      const at::Tensor own = hidden.narrow(0, begin, n);  // (N, C)
+      if (hooks.on_hidden) hooks.on_hidden(id.step, own);
+      inference.encode(id, own, held.out, progress);
       sender.send(held.work.student, make_header(transports.config(), id, held.tokens));
+      if (hooks.on_sent) hooks.on_sent(id.step);
       begin += n;
     }
     sender.progress();
@@ -168,6 +175,7 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
   reporter.report_before(plan.steps, sender);
   sender.finish();
   reporter.finish();
+  activity().step = -1;
 }
 
 }  // namespace temper

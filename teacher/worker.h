@@ -23,6 +23,14 @@ struct WorkPlan {
   std::vector<RowRange> units(int student, int students) const;
 };
 
+/// For injected faults.
+struct ServingHooks {
+  /// Called with each micro-batch's last hidden states (N, C) before its soft targets are made.
+  std::function<void(int64_t step, const at::Tensor& hidden)> on_hidden;
+  /// Called when a micro-batch has been sent, and may be under way.
+  std::function<void(int64_t step)> on_sent;
+};
+
 /// Serves all students for all steps from plan.first_step on. Called by every teacher rank; ends
 /// when its last message has left. A forward pass takes the teacher's next micro-batches, as far as
 /// their credits have come, up to `batch` sequences (0, or fewer than one micro-batch has: one
@@ -31,6 +39,7 @@ struct WorkPlan {
 /// themselves, and it comes from them; such a micro-batch begins a forward pass of its own.
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
                         const WorkPlan& plan, const SoftTargetTransports& transports, int64_t batch,
-                        const std::function<bool(int64_t step)>& own_tokens = {});
+                        const std::function<bool(int64_t step)>& own_tokens = {},
+                        const ServingHooks& hooks = {});
 
 }  // namespace temper

@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/mpi/backoff.h"
 #include "comm/mpi/check.h"
 #include "comm/mpi/exchange.h"
@@ -136,6 +137,7 @@ class MpiCollectives : public Collectives {
   void sum_small(const at::Tensor& tensor) const {
     const int64_t n = tensor.numel();
     if (n == 0 || size() == 1) return;
+    const Waiting waiting(Operation::kAllReduce);
     const at::Tensor all = at::empty({size() * n}, tensor.options());  // (R n)
     const auto bytes = static_cast<int>(tensor.nbytes());
     check_mpi(MPI_Allgather(tensor.const_data_ptr(), bytes, MPI_BYTE, all.data_ptr(), bytes,
@@ -170,9 +172,12 @@ class MpiCollectives : public Collectives {
   /// needs; so it looks at MPI between two looks at the counters.
   template <typename Done>
   void until(const Done& done) {
+    if (done()) return;
+    const Waiting waiting(Operation::kGradients);
     Backoff backoff;
     while (!done()) {
       if (move_on()) {
+        Waiting::moved();
         backoff = Backoff();
         continue;
       }

@@ -7,6 +7,7 @@
 #include <exception>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/mpi/check.h"
 
 // Note [Pieces]
@@ -115,12 +116,14 @@ void Communicator::check(int code, const char* call) const {
 
 Communicator Communicator::split(int color, int key) const {
   TORCH_CHECK(color >= 0, "split() needs a color of 0 or more, not ", color);
+  const Waiting waiting(Operation::kGroup);
   MPI_Comm handle = MPI_COMM_NULL;
   check(MPI_Comm_split(handle_, color, key, &handle), "MPI_Comm_split");
   return Communicator(handle, piece_bytes_);
 }
 
 Communicator Communicator::split_node() const {
+  const Waiting waiting(Operation::kGroup);
   MPI_Comm handle = MPI_COMM_NULL;
   check(MPI_Comm_split_type(handle_, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &handle),
         "MPI_Comm_split_type");
@@ -128,6 +131,7 @@ Communicator Communicator::split_node() const {
 }
 
 Communicator Communicator::dup() const {
+  const Waiting waiting(Operation::kGroup);
   MPI_Comm handle = MPI_COMM_NULL;
   check(MPI_Comm_dup(handle_, &handle), "MPI_Comm_dup");
   return Communicator(handle, piece_bytes_);
@@ -194,6 +198,7 @@ Request Communicator::receive_part_async(at::Tensor buffer, int from, int tag) c
 
 void Communicator::all_reduce(const at::Tensor& tensor, Reduce op) const {
   check_tensor(tensor, "all_reduce");
+  const Waiting waiting(Operation::kAllReduce);
   const MPI_Datatype type = mpi_type(tensor.scalar_type());
   const int64_t width = tensor.element_size();
   const int64_t step = piece_bytes_ / width;
@@ -211,6 +216,7 @@ void Communicator::broadcast(const at::Tensor& tensor, int root) const {
 }
 
 void Communicator::broadcast_bytes(void* data, int64_t bytes, int root) const {
+  const Waiting waiting(Operation::kBroadcast);
   for (int64_t begin = 0; begin < bytes; begin += piece_bytes_) {
     const auto count = static_cast<int>(std::min(bytes - begin, piece_bytes_));
     check(MPI_Bcast(static_cast<char*>(data) + begin, count, MPI_BYTE, root, handle_), "MPI_Bcast");
@@ -218,16 +224,19 @@ void Communicator::broadcast_bytes(void* data, int64_t bytes, int root) const {
 }
 
 double Communicator::all_reduce(double value, Reduce op) const {
+  const Waiting waiting(Operation::kAllReduce);
   check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, mpi_op(op), handle_), "MPI_Allreduce");
   return value;
 }
 
 int64_t Communicator::all_reduce(int64_t value, Reduce op) const {
+  const Waiting waiting(Operation::kAllReduce);
   check(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, mpi_op(op), handle_), "MPI_Allreduce");
   return value;
 }
 
 std::string Communicator::broadcast(const std::string& text, int root) const {
+  const Waiting waiting(Operation::kBroadcast);
   int64_t length = static_cast<int64_t>(text.size());
   broadcast_bytes(&length, sizeof length, root);
   std::string result = rank_ == root ? text : std::string(static_cast<size_t>(length), '\0');
@@ -236,7 +245,10 @@ std::string Communicator::broadcast(const std::string& text, int root) const {
 }
 
 // MPI_Barrier would spin or at best yield; this one sleeps.
-void Communicator::barrier() const { barrier_async().wait(); }
+void Communicator::barrier() const {
+  const Waiting waiting(Operation::kBarrier);
+  barrier_async().wait();
+}
 
 Request Communicator::barrier_async() const {
   std::vector<MPI_Request> request(1, MPI_REQUEST_NULL);

@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "comm/activity.h"
 #include "comm/mpi/check.h"
 #include "comm/mpi/communicator.h"
 
@@ -10,6 +11,7 @@ namespace temper {
 
 at::Tensor Communicator::gather_bytes(const void* data, int64_t bytes,
                                       std::vector<int64_t>& lengths) const {
+  const Waiting waiting(Operation::kAllGather);
   lengths.assign(static_cast<size_t>(size_), 0);
   check(MPI_Allgather(&bytes, 1, MPI_INT64_T, lengths.data(), 1, MPI_INT64_T, handle_),
         "MPI_Allgather");

@@ -7,6 +7,7 @@
 #include <exception>
 #include <utility>
 
+#include "comm/activity.h"
 #include "comm/mpi/backoff.h"
 #include "comm/mpi/check.h"
 
@@ -102,6 +103,7 @@ bool Request::test() {
 }
 
 const at::Tensor& Request::wait() {
+  const Waiting waiting(Operation::kMessage);
   const Backoff backoff;
   while (!test()) backoff.pause();
   return buffer_;

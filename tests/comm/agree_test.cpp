@@ -69,5 +69,43 @@ TEST(AgreeTest, KeepsTheKindOfAnAgreedError) {
   EXPECT_TRUE(outcome.user_error);
 }
 
+TEST(AgreeOnTest, EqualValuesPass) {
+  EXPECT_NO_THROW(temper::agree_on(Communicator::world(), "their data", "a\nb", "use the same"));
+}
+
+TEST(AgreeOnTest, TheFirstRankThatDiffersIsShownWithBothValues) {
+  const Communicator world = Communicator::world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank agrees with itself";
+  for (int other = 1; other < world.size(); ++other) {
+    const std::string mine =
+        world.rank() < other ? "steps = 5\nlr = 0.1\nseq = 4" : "steps = 5\nlr = 0.2\nseq = 4";
+    try {
+      temper::agree_on(world, "their configuration", mine, "give all ranks the same");
+      ADD_FAILURE() << "nothing thrown";
+    } catch (const AgreedError& error) {
+      const std::string text = error.what();
+      EXPECT_EQ(text.rfind("the ranks differ in their configuration: rank 0 on ", 0), 0u) << text;
+      EXPECT_NE(text.find("has 'lr = 0.1', rank " + std::to_string(other) + " on "),
+                std::string::npos)
+          << text;
+      EXPECT_NE(text.find("has 'lr = 0.2': give all ranks the same"), std::string::npos) << text;
+      EXPECT_TRUE(error.user_error);
+      EXPECT_EQ(error.reporter, world.rank() == 0);
+    }
+  }
+}
+
+TEST(AgreeOnTest, OneTextMayBeTheBeginningOfTheOther) {
+  const Communicator world = Communicator::world();
+  if (world.size() == 1) GTEST_SKIP() << "one rank agrees with itself";
+  try {
+    temper::agree_on(world, "x", world.rank() == 0 ? "a" : "a\nb", "y");
+    ADD_FAILURE() << "nothing thrown";
+  } catch (const AgreedError& error) {
+    EXPECT_NE(std::string(error.what()).find("has nothing, rank 1"), std::string::npos)
+        << error.what();
+  }
+}
+
 }  // namespace
 }  // namespace temper
