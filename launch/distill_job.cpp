@@ -10,6 +10,7 @@
 #include "data/atomic_file.h"
 #include "launch/progress.h"
 #include "launch/report.h"
+#include "launch/stop_request.h"
 #include "model/hugging_face.h"
 #include "teacher/recording_soft_targets.h"
 #include "teacher/stored_soft_targets.h"
@@ -51,10 +52,21 @@ std::string DistillJob::describe_stream() const {
   return transports_->describe() + (note.empty() ? "" : " (" + note + ")");
 }
 
-ModelResult DistillJob::judge_model(const Transformer& model, const std::string& name,
-                                    uint64_t seed, const Communicator& comm) const {
-  return judge(model, name, seed, corpus_, config.train.seq, config.evaluation,
-               config.run.compute(), comm);
+bool DistillJob::stops() const { return any_asked_to_stop(world, stopped_); }
+
+std::string DistillJob::stop_words() const {
+  return stage_words_.empty() ? temper::stop_words({}) : stage_words_;
+}
+
+std::optional<ModelResult> DistillJob::judge_model(const Transformer& model,
+                                                   const std::string& name, uint64_t seed,
+                                                   const Communicator& comm) const {
+  try {
+    return judge(model, name, seed, corpus_, config.train.seq, config.evaluation,
+                 config.run.compute(), comm);
+  } catch (const EvaluationStopped&) {  // by all ranks of `comm`
+    return std::nullopt;
+  }
 }
 
 TrainingStage DistillJob::stage(const std::string& title, uint64_t seed) const {
@@ -139,8 +151,11 @@ void DistillJob::prepare_teacher() {
   first.loss = {};  // what is asked of the student is not asked of the teacher
   first.metrics_path = dir + "/teacher-metrics.jsonl";
   first.tensorboard_dir = tensorboard_dir("teacher");
-  run_training(*teacher_, first, *everyone);
-  judge_teacher(world);
+  const TrainingSummary trained = run_training(*teacher_, first, *everyone);
+  stopped_ = trained.stopped;
+  stage_words_ = temper::stop_words(trained) + " of the teacher's training";
+  if (!stopped_) judge_teacher(world);
+  if (stopped_) return;
   if (speaks())
     save_model(*teacher_, dir + "/teacher", summary_.results.front().fit.temperature,
                inputs_.tokenizer);
@@ -189,11 +204,16 @@ void DistillJob::open_tee(const std::string& ini) {
 void DistillJob::judge_teacher(const Communicator& holders) {
   const bool everyone = holders.size() == world.size();
   std::string json;
-  if (teacher_) json = to_json(judge_model(*teacher_, "teacher", 0, holders)).dump();
+  if (teacher_) {
+    if (const auto result = judge_model(*teacher_, "teacher", 0, holders))
+      json = to_json(*result).dump();
+  }
   world.barrier();
   const int from = everyone ? 0 : placement.teachers.front();
-  summary_.results.push_back(
-      result_from_json(nlohmann::ordered_json::parse(world.broadcast(json, from))));
+  json = world.broadcast(json, from);
+  stopped_ = json.empty();
+  if (stopped_) return;
+  summary_.results.push_back(result_from_json(nlohmann::ordered_json::parse(json)));
   if (speaks()) log_result("teacher", summary_.results.back());
 }
 
@@ -224,7 +244,7 @@ void DistillJob::distil(int64_t repetition) {
     if (free.any())
       own_tokens = [&](int64_t step) { return free.rewrites(step, work.steps, seed); };
     serve_soft_targets(inference(seed), corpus_, work, *transports_, config.teacher.batch,
-                       own_tokens);
+                       own_tokens, asked_to_stop);
     return;
   }
   Transformer student = new_student(seed);
@@ -236,6 +256,16 @@ void DistillJob::distil(int64_t repetition) {
     own.gradient_path = config.gradient_path;
   }
   std::unique_ptr<SoftTargetSource> soft_targets = source(work, seed);
+  auto* const stream = dynamic_cast<SoftTargetReceiver*>(soft_targets.get());
+  if (stream != nullptr) {
+    own.stop_after = [&, stream](int64_t step) {
+      const int64_t last = last_step_begun(work, step);
+      const int index = placement.role_index(world.rank());
+      const auto units = work.units(index, static_cast<int>(placement.students.size())).size();
+      stream->end_after((last + 1) * static_cast<int64_t>(units));
+      return last;
+    };
+  }
   RecordingSoftTargets* recording = nullptr;
   if (!config.tee.empty() && repetition == 0) {
     auto recorded = std::make_unique<RecordingSoftTargets>(
@@ -249,16 +279,34 @@ void DistillJob::distil(int64_t repetition) {
   if (config.loss.hidden.weight > 0) own.match_width = payload().width;
   own.lookahead = config.teacher.lookahead;
   const TrainingSummary trained = run_training(student, own, *students_);
+  if (stream != nullptr && trained.stopped) stream->end();
+  if (stream != nullptr && speaks()) drain_reports(world, placement);
+  stopped_ = trained.stopped;
+  stage_words_ = temper::stop_words(trained);
+  if (stopped_) return;
   if (recording != nullptr) recording->finish();
-  const ModelResult result = judge_model(student, "student, distilled", seed, role_);
-  if (speaks()) {
-    summary_.results.push_back(result);
-    if (repetition == 0) {
-      summary_.training = trained;
-      log_result("distilled", result);
-      save_model(student, dir + "/student", result.fit.temperature, inputs_.tokenizer);
-    }
+  const std::optional<ModelResult> result = judge_model(student, "student, distilled", seed, role_);
+  stopped_ = !result;
+  if (stopped_ && speaks() && repetition == 0 && trained.checkpoint.empty())
+    save_model(student, checkpoint_folder(own.checkpoint_dir, trained.steps), std::nullopt,
+               inputs_.tokenizer);
+  if (stopped_ || !speaks()) return;
+  summary_.results.push_back(*result);
+  if (repetition == 0) {
+    summary_.training = trained;
+    log_result("distilled", *result);
+    save_model(student, dir + "/student", result->fit.temperature, inputs_.tokenizer);
   }
+}
+
+/// Where students agree after `step` to stop: the furthest step in which one of them may have
+/// granted a micro-batch to a teacher.
+int64_t DistillJob::last_step_begun(const WorkPlan& work, int64_t step) const {
+  const int students = static_cast<int>(placement.students.size());
+  auto fewest = static_cast<int64_t>(work.units(0, students).size());  // micro-batches of a step
+  for (int student = 1; student < students; ++student)
+    fewest = std::min(fewest, static_cast<int64_t>(work.units(student, students).size()));
+  return std::min(work.steps - 1, step + (config.teacher.lookahead + fewest - 1) / fewest);
 }
 
 void DistillJob::train_on_hard_labels(int64_t repetition) {
@@ -271,11 +319,16 @@ void DistillJob::train_on_hard_labels(int64_t repetition) {
     own.metrics_path = dir + "/hard-labels-metrics.jsonl";
     own.tensorboard_dir = tensorboard_dir("hard-labels");
   }
-  run_training(student, own, *students_);
-  const ModelResult result = judge_model(student, "student, hard labels", seed, role_);
-  if (!speaks()) return;
-  summary_.results.push_back(result);
-  if (repetition == 0) log_result("hard-labels", result);
+  const TrainingSummary trained = run_training(student, own, *students_);
+  stopped_ = trained.stopped;
+  stage_words_ = temper::stop_words(trained) + " of the training on hard labels";
+  if (stopped_) return;
+  const std::optional<ModelResult> result =
+      judge_model(student, "student, hard labels", seed, role_);
+  stopped_ = !result;
+  if (stopped_ || !speaks()) return;
+  summary_.results.push_back(*result);
+  if (repetition == 0) log_result("hard-labels", *result);
 }
 
 void DistillJob::finish() {

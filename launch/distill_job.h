@@ -41,6 +41,11 @@ class DistillJob {
   /// Table, summary.json and report.html.
   void finish();
 
+  /// Whether a rank was asked to stop, or a stage ended early for that: no further stage is run.
+  bool stops() const;
+  /// For a person: after what it stopped, and where the state is.
+  std::string stop_words() const;
+
   /// The rank that writes and prints; always a student.
   bool speaks() const { return world.rank() == 0; }
 
@@ -51,8 +56,9 @@ class DistillJob {
   const std::string dir;
 
  private:
-  ModelResult judge_model(const Transformer& model, const std::string& name, uint64_t seed,
-                          const Communicator& comm) const;
+  /// Nothing where a rank of `comm` was asked to stop.
+  std::optional<ModelResult> judge_model(const Transformer& model, const std::string& name,
+                                         uint64_t seed, const Communicator& comm) const;
   void judge_teacher(const Communicator& holders);
   TrainingStage stage(const std::string& title, uint64_t seed) const;
   /// The folder of TensorBoard's events of one model; empty without --log.tensorboard.
@@ -64,6 +70,7 @@ class DistillJob {
   TeacherInference inference(uint64_t seed) const;
   ChannelConfig channel() const;
   Transformer new_student(uint64_t seed) const;
+  int64_t last_step_begun(const WorkPlan& work, int64_t step) const;
   std::unique_ptr<SoftTargetSource> source(const WorkPlan& work, uint64_t seed) const;
 
   const DistillInputs& inputs_;
@@ -76,6 +83,8 @@ class DistillJob {
   std::unique_ptr<SoftTargetTransports> transports_;  // null where colocated
   StoreIndex tee_;                                    // of the store that is written
   DistillSummary summary_;                            // complete on world rank 0
+  bool stopped_ = false;                              // a stage ended early
+  std::string stage_words_;  // of the last stage that this rank took part in, for stop_words()
 };
 
 }  // namespace temper

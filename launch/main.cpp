@@ -2,8 +2,10 @@
 
 #include "comm/mpi/environment.h"
 #include "launch/program.h"
+#include "launch/stop_request.h"
 
 int main(int argc, char** argv) {
+  temper::catch_stop_signals();
   // LibTorch reads this with its first tensor: larger ones lie on huge pages where the system lets
   // a program ask for them, and a step of training is 3 % faster.
   setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);

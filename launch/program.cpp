@@ -12,6 +12,7 @@
 #include "comm/mpi/environment.h"
 #include "launch/command.h"
 #include "launch/options.h"
+#include "launch/stop_request.h"
 #include "student/training_step.h"
 
 namespace temper {
@@ -113,6 +114,7 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
     }
     parse_options(command->name(), rest, *own, all, command->positional());
     command->validate();
+    if (!command->stops_when_asked()) release_stop_signals();
     ini = resolved_ini(command->name(), rest, *own, all, command->positional());
   });
   if (used.help) {
@@ -140,6 +142,10 @@ int run_program(const std::vector<std::string>& arguments, const Communicator& w
     // All ranks are here together: they can leave in an orderly way.
     if (error.reporter) std::fprintf(stderr, "%s: error: %s\n", who(world).c_str(), error.what());
     return error.user_error ? kBadConfiguration : kFailed;
+  } catch (const StopRequested& stop) {
+    // All ranks are here together, with nothing under way.
+    if (world.rank() == 0) std::fprintf(stderr, "temper: %s\n", stop.what());
+    return kStopped;
   } catch (const NumericError& error) {
     // All students are here together; teachers may be in the middle of a message.
     code = kNumericTrouble;

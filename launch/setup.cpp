@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "comm/agree.h"
+#include "launch/stop_request.h"
 #include "launch/vocabulary.h"
 #include "model/hugging_face.h"
 
@@ -78,7 +79,7 @@ std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Ma
 ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
                   const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
                   at::ScalarType compute, const Communicator& comm) {
-  HeldOut data{&corpus, Part::kFit, seq, config.max_tokens, config.micro_batch};
+  HeldOut data{&corpus, Part::kFit, seq, config.max_tokens, config.micro_batch, asked_to_stop};
   ModelResult result;
   result.name = name;
   result.seed = seed;

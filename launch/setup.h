@@ -38,8 +38,8 @@ Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& s
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine);
 
 /// Calibrates on the fit part, measures both held-out parts before and after, and the fit part's
-/// NLL around the fitted temperature. Collective over
-/// `comm`.
+/// NLL around the fitted temperature. Throws EvaluationStopped on all ranks where one is asked to
+/// stop (launch/stop_request.h). Collective over `comm`.
 ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
                   const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
                   at::ScalarType compute, const Communicator& comm);

@@ -11,6 +11,7 @@
 #include "launch/report.h"
 #include "launch/run_folder.h"
 #include "launch/setup.h"
+#include "launch/stop_request.h"
 #include "launch/training.h"
 #include "launch/vocabulary.h"
 #include "model/hugging_face.h"
@@ -45,6 +46,8 @@ class TrainCommand : public Command {
     labels_.validate();
     evaluation_.validate();
   }
+
+  bool stops_when_asked() const override { return true; }
 
   void run(const Invocation& invocation) override {
     const Communicator& world = invocation.world;
@@ -82,7 +85,12 @@ class TrainCommand : public Command {
       if (!machine.note.empty()) say("note    " + machine.note);
       say("folder  " + dir);
     }
-    const std::unique_ptr<Collectives> collectives = make_collectives(world, machine);
+    std::unique_ptr<Collectives> collectives = make_collectives(world, machine);
+    const auto leave = [&](const std::string& words) {
+      collectives.reset();  // collective, so not with an exception on its way
+      throw StopRequested(words);
+    };
+    if (any_asked_to_stop(world)) leave(stop_words({}));
     TrainingStage stage;
     stage.title = "train";
     stage.train = train_;
@@ -95,10 +103,17 @@ class TrainCommand : public Command {
     stage.checkpoint_dir = dir + "/checkpoints";
     stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));
     const TrainingSummary summary = run_training(*model, stage, *collectives);
+    if (summary.stopped) leave(stop_words(summary));
     if (speaks) save_model(*model, dir + "/model", std::nullopt, stage.tokenizer);
 
-    const ModelResult result =
-        judge(*model, "model", stage.seed, *corpus, train_.seq, evaluation_, run_.compute(), world);
+    std::optional<ModelResult> judged;
+    try {
+      judged = judge(*model, "model", stage.seed, *corpus, train_.seq, evaluation_, run_.compute(),
+                     world);
+    } catch (const EvaluationStopped&) {  // by all ranks
+    }
+    if (!judged) leave(stop_words(summary) + "; the model is in " + dir + "/model");
+    const ModelResult& result = *judged;
     const std::optional<double> floor = floor_nll(
         {corpus.get(), Part::kTest, train_.seq, evaluation_.max_tokens, evaluation_.micro_batch},
         world);

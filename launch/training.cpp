@@ -8,6 +8,7 @@
 
 #include "launch/progress.h"
 #include "launch/run_folder.h"
+#include "launch/stop_request.h"
 #include "launch/tensorboard.h"
 #include "model/hugging_face.h"
 #include "model/safetensors.h"
@@ -38,6 +39,19 @@ Scalars scalars_of(const nlohmann::ordered_json& line) {
 
 }  // namespace
 
+std::string checkpoint_folder(const std::string& dir, int64_t steps) {
+  return format("%s/step-%08lld", dir.c_str(), static_cast<long long>(steps));
+}
+
+std::string stop_words(const TrainingSummary& training) {
+  const std::string signal = stop_signal();
+  std::string words = "stopped by " + (signal.empty() ? "a signal" : signal);
+  if (training.steps == 0) return words + " before the first step: nothing to save";
+  words += " after step " + std::to_string(training.steps);
+  if (!training.checkpoint.empty()) words += ", saved in " + training.checkpoint;
+  return words;
+}
+
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                              Collectives& collectives) {
   const bool logs = collectives.rank() == 0;
@@ -45,6 +59,8 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   TrainingStep step(model, *stage.corpus, stage.train, stage.loss, stage.compute, stage.seed,
                     collectives, stage.source);
   if (stage.match_width > 0) step.match_hidden(stage.match_width);
+  bool teacher_stops = false;  // known on rank 0
+  step.asked_to_stop = [&] { return teacher_stops || asked_to_stop(); };
   if (logs && collectives.note() != known) say("note    " + collectives.note());
   if (logs && !stage.gradient_path.empty()) {
     step.on_gradient = [&](int64_t number, const at::Tensor& gradient) {
@@ -67,18 +83,35 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   std::optional<Progress> progress;
   if (logs) progress.emplace(stage.title, stage.train.steps);
 
+  // The state after `done` steps, complete on the disk when this returns. Collective.
+  const auto save_now = [&](int64_t done) {
+    const std::string dir = checkpoint_folder(stage.checkpoint_dir, done);
+    if (logs) save_model(model, dir, std::nullopt, stage.tokenizer);
+    return dir;
+  };
+
   const auto start = std::chrono::steady_clock::now();
   TrainingSummary summary;
   double seconds = 0, tokens = 0, bytes = 0, wait = 0, teacher_seconds = 0, teacher_wait = 0;
-  for (int64_t number = 0; number < stage.train.steps; ++number) {
+  int64_t steps = stage.train.steps;
+  for (int64_t number = 0; number < steps; ++number) {
     const StepResult result = step.run(number);
-    const bool last = number + 1 == stage.train.steps;
-    const bool saves = !stage.checkpoint_dir.empty() && stage.train.checkpoint_every > 0 &&
-                       ((number + 1) % stage.train.checkpoint_every == 0 || last);
+    if (result.stop && !summary.stopped) {
+      summary.stopped = true;
+      steps = 1 + (stage.stop_after ? stage.stop_after(number) : number);
+      if (logs && steps > number + 1)
+        say(format("note    asked to stop: going on to step %lld, which teachers have begun",
+                   static_cast<long long>(steps)));
+    }
+    const bool last = number + 1 == steps;
+    const int64_t every = stage.train.checkpoint_every;
+    const bool due = every > 0 && ((number + 1) % every == 0 || last);
+    const bool saves = !stage.checkpoint_dir.empty() && (due || (last && summary.stopped));
     if (saves || last) step.settle();
     if (logs) {
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
+      teacher_stops = teacher_stops || teachers.stop;
       const double step_tokens = static_cast<double>(std::max<int64_t>(1, result.tokens));
       const double wait_teacher = result.wait_seconds / result.seconds;
       const double wait_student =
@@ -128,14 +161,10 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                             parts.c_str(), result.grad_norm, result.lr,
                             count_text(step_tokens / result.seconds).c_str(), waits.c_str()),
                      last || number == 0 || (number + 1) % stage.train.log_every == 0);
-      if (saves) {
-        save_model(model,
-                   format("%s/step-%08lld", stage.checkpoint_dir.c_str(),
-                          static_cast<long long>(number + 1)),
-                   std::nullopt, stage.tokenizer);
-      }
     }
+    if (saves) summary.checkpoint = save_now(number + 1);
     summary.last_loss = result.loss;
+    summary.steps = number + 1;
   }
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   summary.tokens_per_second = tokens / std::max(1e-9, summary.seconds);

@@ -33,6 +33,9 @@ struct TrainingStage {
   int64_t lookahead = 0;      ///< of the stream of soft targets, for the log
   std::function<TeacherReport()>
       teacher_reports;  ///< called on rank 0 once a step; empty: colocated or hard labels
+  /// Called on all ranks where they agree after `step` to stop: the last step that must be run
+  /// since teachers have begun it. Empty: `step` itself.
+  std::function<int64_t(int64_t step)> stop_after;
 };
 
 struct TrainingSummary {
@@ -42,9 +45,20 @@ struct TrainingSummary {
   double wait_student = 0;  ///< share of the teachers' time
   double bytes_per_token = 0;
   double last_loss = 0;
+  bool stopped = false;    ///< asked to stop before the last step was done, or with it
+  int64_t steps = 0;       ///< that were done
+  std::string checkpoint;  ///< the last one; with `stopped` that of its last step; empty: none
 };
 
-/// Trains `model` in place. Collective over `collectives`; rank 0 logs.
+/// DIR/step-N.
+std::string checkpoint_folder(const std::string& dir, int64_t steps);
+
+/// For a person: that the run was stopped, by what, after which step of `training`, and where its
+/// state is.
+std::string stop_words(const TrainingSummary& training);
+
+/// Trains `model` in place, to the last step or until a rank is asked to stop. Collective over
+/// `collectives`; rank 0 logs.
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                              Collectives& collectives);
 

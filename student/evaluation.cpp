@@ -20,6 +20,13 @@ int64_t HeldOut::rows() const {
 
 namespace {
 
+// A rank that is asked to stop leaves its pass; the others learn of it here, after theirs.
+void agree_to_go_on(const HeldOut& data, const Communicator& comm) {
+  if (!data.asked_to_stop) return;
+  const auto stop = static_cast<int64_t>(data.asked_to_stop());
+  if (comm.all_reduce(stop, Reduce::kMax) != 0) throw EvaluationStopped("asked to stop");
+}
+
 using LogitsOfEach = std::vector<at::Tensor>;  // one (n, V) float32 for each model
 
 void for_each_logits_of(
@@ -33,6 +40,7 @@ void for_each_logits_of(
   const int64_t chunk = logits_chunk(heads.front().size(0));
   for (const RowRange& rows :
        micro_batches(share(data.rows(), comm.rank(), comm.size()), data.micro_batch)) {
+    if (data.asked_to_stop && data.asked_to_stop()) return;
     const Batch batch = data.corpus->read(data.part, 0, rows.begin, rows.size(), data.seq);
     const at::Tensor tokens = batch.tokens.to(device);  // (B, S)
     std::vector<at::Tensor> hidden;                     // each (N, C)
@@ -92,6 +100,7 @@ std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at:
                       accumulator.add(logits, labels);
                     if (curve != nullptr) curve->add(logits, labels);
                   });
+  agree_to_go_on(data, comm);
   std::vector<Metrics> result;
   for (const MetricsAccumulator& accumulator : accumulators)
     result.push_back(accumulator.finish(comm));
@@ -106,6 +115,7 @@ CalibrationFit calibrate(const Transformer& model, const HeldOut& data, at::Scal
                     [&](const at::Tensor& logits, const at::Tensor& labels) {
                       sums += calibration_sums(logits, labels, beta);
                     });
+    agree_to_go_on(data, comm);
     const at::Tensor totals =
         at::tensor({sums.nll, sums.slope, sums.curvature, static_cast<double>(sums.tokens)},
                    at::kDouble);  // (4)

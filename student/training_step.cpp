@@ -226,9 +226,15 @@ StepResult TrainingStep::run(int64_t step) {
   gathering_.clear();  // a rank without rows has not asked for them
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
   const LookaheadFill fill = source_ != nullptr ? source_->take_fill() : LookaheadFill{};
-  std::vector<double> values = {
-      sums.loss, sums.kl,      sums.ce,      static_cast<double>(sums.tokens),
-      bytes,     fill.granted, fill.arrived, sums.hidden};
+  std::vector<double> values = {sums.loss,
+                                sums.kl,
+                                sums.ce,
+                                static_cast<double>(sums.tokens),
+                                bytes,
+                                fill.granted,
+                                fill.arrived,
+                                sums.hidden,
+                                asked_to_stop && asked_to_stop() ? 1.0 : 0.0};
   const std::vector<double> squares = squared_norms();
   const size_t own_values = values.size();
   if (sharded()) values.insert(values.end(), squares.begin(), squares.end());
@@ -250,6 +256,7 @@ StepResult TrainingStep::run(int64_t step) {
   result.hidden = total[7] * per_token;
   result.bytes = static_cast<int64_t>(total[4]);
   result.fill = {.granted = total[5], .arrived = total[6]};
+  result.stop = total[8] > 0;
   result.lr = config_.learning_rate(step);
   // Every rank holds the same sums, so that all of them stop, or none.
   result.grad_norm = std::sqrt(square) * per_token;

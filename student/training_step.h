@@ -49,6 +49,7 @@ struct StepResult {
   double update_seconds = 0;  ///< of this rank, after its last micro-batch: reduction and update
   int64_t bytes = 0;          ///< soft targets received by all ranks
   LookaheadFill fill;         ///< of all ranks
+  bool stop = false;          ///< some rank was asked to stop; the same on all ranks
 };
 
 class TrainingStep {
@@ -79,6 +80,9 @@ class TrainingStep {
   /// Called with the reduced, normalised, unclipped flat gradient (P) before the update (for
   /// checks).
   std::function<void(int64_t step, const at::Tensor& gradient)> on_gradient;
+
+  /// Whether this rank was asked to stop; the step's sums carry it to all ranks. Empty: never.
+  std::function<bool()> asked_to_stop;
 
  private:
   /// A step without its update: losses of this rank's rows, gradients that are under way.

@@ -66,8 +66,9 @@ class WorkQueue {
 /// Tells the first student after each step how long this teacher worked and waited.
 class Reporter {
  public:
-  Reporter(const Communicator& world, const Placement& placement)
-      : world_(world), placement_(placement) {}
+  Reporter(const Communicator& world, const Placement& placement,
+           const std::function<bool()>& asked_to_stop)
+      : world_(world), placement_(placement), asked_to_stop_(asked_to_stop) {}
 
   /// Reports all steps before `step` that were not. Where a forward pass went over the end of
   /// steps, they share its time.
@@ -79,16 +80,23 @@ class Reporter {
     const double wait_seconds = sender.take_wait_seconds();
     for (; reported_ < step; ++reported_) {
       request_.wait();
-      request_ = send_report(world_, placement_, {seconds / count, wait_seconds / count});
+      request_ = send_report(world_, placement_,
+                             {.seconds = seconds / count,
+                              .wait_seconds = wait_seconds / count,
+                              .stop = asked_to_stop_ && asked_to_stop_()});
     }
     start_ = now;
   }
-  void finish() { request_.wait(); }
+  void finish() {
+    request_.wait();
+    send_report(world_, placement_, {.last = true}).wait();
+  }
 
  private:
   using Clock = std::chrono::steady_clock;
   const Communicator& world_;
   const Placement& placement_;
+  const std::function<bool()>& asked_to_stop_;
   Clock::time_point start_ = Clock::now();
   Request request_;
   int64_t reported_ = 0;
@@ -110,13 +118,14 @@ std::vector<RowRange> WorkPlan::units(int student, int students) const {
 
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
                         const WorkPlan& plan, const SoftTargetTransports& transports, int64_t batch,
-                        const std::function<bool(int64_t step)>& own_tokens) {
+                        const std::function<bool(int64_t step)>& own_tokens,
+                        const std::function<bool()>& asked_to_stop) {
   const at::NoGradGuard no_grad;
   const Communicator& world = transports.world();
   const Placement& placement = transports.placement();
   WorkQueue queue(plan, placement, world.rank());
   SoftTargetSender sender(transports);
-  Reporter reporter(world, placement);
+  Reporter reporter(world, placement, asked_to_stop);
   // Note [Progress] in student/training_step.cpp.
   std::function<void()> progress;
   if (inference.on_cpu()) progress = [&sender] { sender.progress(); };
@@ -134,6 +143,8 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
 
   while (const Work* first = queue.next()) {
     reporter.report_before(first->id.step, sender);
+    // Before the ids of its rows are waited for: where the stream has ended, none will come.
+    if (!sender.await(first->student)) break;
     std::vector<Held> pass;
     at::Tensor tokens = read(*first);  // (B, S)
     int64_t rows = first->id.rows;
@@ -164,7 +175,11 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
     }
     sender.progress();
   }
-  reporter.report_before(plan.steps, sender);
+  if (queue.next() == nullptr) reporter.report_before(plan.steps, sender);
+  // Where the stream has ended, every student says so that has units left of this teacher.
+  for (; const Work* left = queue.next(); queue.take())
+    TORCH_CHECK(!sender.await(left->student), "student ", left->student,
+                " goes on with a stream that another has ended");
   sender.finish();
   reporter.finish();
 }

@@ -22,14 +22,17 @@ struct WorkPlan {
   std::vector<RowRange> units(int student, int students) const;
 };
 
-/// Serves all students for all steps. Called by every teacher rank; ends when its last message has
-/// left. A forward pass takes the teacher's next micro-batches, as far as their credits have come,
-/// up to `batch` sequences (0, or fewer than one micro-batch has: one micro-batch). After each step
-/// it reports its waiting time to the first student.
-/// Where `own_tokens(step)` says so (empty: never) students have written the input of the step
+/// Serves all students for all steps, or until they end the stream. Called by every teacher rank;
+/// ends when its last message has left. A forward pass takes the teacher's next micro-batches, as
+/// far as their credits have come, up to `batch` sequences (0, or fewer than one micro-batch has:
+/// one micro-batch). After each step it reports its waiting time to the first student. Where
+/// `own_tokens(step)` says so (empty: never) students have written the input of the step
 /// themselves, and it comes from them; such a micro-batch begins a forward pass of its own.
+/// `asked_to_stop` (empty: never) is told to the first student with the reports; students end the
+/// stream.
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
                         const WorkPlan& plan, const SoftTargetTransports& transports, int64_t batch,
-                        const std::function<bool(int64_t step)>& own_tokens = {});
+                        const std::function<bool(int64_t step)>& own_tokens = {},
+                        const std::function<bool()>& asked_to_stop = {});
 
 }  // namespace temper
