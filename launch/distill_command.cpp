@@ -96,8 +96,9 @@ void DistillCommand::run(const Invocation& invocation) {
   const Machine machine = set_up_machine(config_.run, world);
   Placement placement;
   agree(world, [&] {
+    const std::vector<int> one_node(machine.node_of_rank.size(), 0);
     placement = place(static_cast<int>(std::min<int64_t>(config_.teachers, INT32_MAX)),
-                      machine.node_of_rank);
+                      config_.spread ? machine.node_of_rank : one_node);
     const auto count = static_cast<int64_t>(placement.students.size());
     TORCH_CHECK_VALUE(config_.train.batch >= count, "--train.batch is ", config_.train.batch,
                       ", fewer than the ", count,

@@ -10,6 +10,7 @@
 
 #include "comm/agree.h"
 #include "comm/mpi/environment.h"
+#include "launch/alone_under_slurm.h"
 #include "launch/command.h"
 #include "launch/options.h"
 #include "launch/stop_request.h"
@@ -121,6 +122,7 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
     if (world.rank() == 0) std::cout << *own << std::flush;
     return;
   }
+  refuse_alone_under_slurm(world);
   command->run({world, ini, used.dry_run, used.json});
 }
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Starts temper on many ranks, so that it can be stopped and started again without lost work. `launch/run.sh --help` says how.
 #
-# Why not mpirun alone: on SIGTERM and SIGINT it gives its ranks one second and kills them, but SIGUSR1 it hands on at
-# once and waits. So this script starts it out of reach of the terminal's Ctrl-C, and turns TERM and INT into USR1.
+# Why not mpirun alone: on SIGTERM and SIGINT it gives its ranks a second or two and kills them, but SIGUSR1 it hands on
+# at once and waits. So this script starts it deaf to TERM and INT (Slurm sends TERM to every process of a job), out of
+# reach of the terminal's Ctrl-C, and turns these signals into USR1.
 set -uo pipefail
 
 usage() {
@@ -57,6 +58,8 @@ else
     case "$option" in --bind-to | -bind-to | --cpu-set | --cpu-list | --rankfile | -rf) bind=() ;; esac
   done
   start=(mpirun "${bind[@]}" "${ranks[@]}" "${options[@]}")
+  # A blocked signal waits for ever; for its ranks mpirun lifts that. GNU's env, 8.31 or later, can do it.
+  if env --block-signal=TERM,INT true 2>/dev/null; then start=(env --block-signal=TERM,INT "${start[@]}"); fi
 fi
 
 asked=   # the signal that asked to stop
@@ -68,8 +71,8 @@ ask_to_stop() {
   [ -n "$job" ] || return 0
   if [ "$interrupts" -gt 1 ]; then
     say "interrupted again: ending the ranks"
-    kill -KILL -- "-$job" 2>/dev/null
-    if [ "$launcher" = mpirun ]; then kill -TERM "$job" 2>/dev/null; fi
+    # shellcheck disable=SC2046
+    kill -KILL $(cat "/proc/$job/task/$job/children" 2>/dev/null) "$job" 2>/dev/null
   else
     kill -USR1 "$job" 2>/dev/null
   fi
@@ -86,12 +89,14 @@ run_once() {
   (trap '' USR1; exec "${start[@]}" "$@" </dev/null) &
   job=$!
   set +m
-  local code pause=1
+  local code nap= pause=1
   # A trap ends `wait` early. USR1 is sent again after 1, 2, 4 ... seconds: ranks that had not begun did not hear it.
   while :; do
     if [ -n "$asked" ] && [ "$interrupts" -lt 2 ]; then
-      sleep $pause &
-      wait -n "$job" $! 2>/dev/null
+      sleep $pause >/dev/null 2>&1 &
+      nap=$!
+      wait -n "$job" "$nap" 2>/dev/null
+      kill "$nap" 2>/dev/null
       kill -USR1 "$job" 2>/dev/null
       pause=$((2 * pause))
     else
