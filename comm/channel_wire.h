@@ -3,6 +3,7 @@
 //   message (teacher to student):  SoftTargetHeader (64 bytes) | the payload of rows·S tokens, laid
 //                                  out as payload.h says
 //   credit  (student to teacher):  unit | bytes of the buffer that waits for it
+//   end     (student to teacher):  kNoFurtherUnit | 0, in the place of a credit
 //   ids     (student to teacher):  rows·S int64, of a micro-batch that the student wrote itself
 //
 // A buffer is one message of max_rows rows; a smaller micro-batch uses, and sends, only its
@@ -30,6 +31,8 @@ struct Credit {
   int64_t unit = 0;
   int64_t buffer_bytes = 0;
 };
+constexpr int64_t kNoFurtherUnit = -1;
+constexpr Credit kEndOfCredits = {kNoFurtherUnit, 0};
 
 /// Throws c10::ValueError or c10::Error if no buffers can be laid out so.
 inline void validate(const ChannelConfig& config) {

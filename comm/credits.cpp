@@ -23,12 +23,15 @@ void CreditOutbox::abandon() noexcept {
 
 bool CreditInbox::has(int64_t unit, int64_t buffer_bytes) {
   if (granted_ == unit) return true;
+  if (ended_) return false;
   if (!receive_.active()) {
     words_ = at::empty({2}, at::kLong);  // (2)
     receive_ = world_.receive_async(words_, student_, kCreditTag);
   }
   if (!receive_.test()) return false;
   const int64_t* word = words_.const_data_ptr<int64_t>();
+  ended_ = word[0] == kNoFurtherUnit;
+  if (ended_) return false;
   check_credit({word[0], word[1]}, unit, buffer_bytes, student_);
   granted_ = unit;
   return true;

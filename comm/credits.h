@@ -35,6 +35,8 @@ class CreditInbox {
   /// True once the credit for `unit`, the next one, is here. Never waits. Throws c10::Error where
   /// the student granted another unit, or a buffer that has not `buffer_bytes`.
   bool has(int64_t unit, int64_t buffer_bytes);
+  /// True once has() has met the end of the credits.
+  bool ended() const { return ended_; }
 
  private:
   const Communicator& world_;
@@ -42,6 +44,7 @@ class CreditInbox {
   Request receive_;       // of the next credit, once has() was asked for it
   at::Tensor words_;      // (2), of that credit
   int64_t granted_ = -1;  // the unit of the last credit
+  bool ended_ = false;
 };
 
 }  // namespace temper

@@ -26,6 +26,8 @@ class MessageStudentLink : public StudentLink {
     credits_.grant({unit, static_cast<int64_t>(slot.nbytes())});
   }
 
+  void end() override { credits_.grant(kEndOfCredits); }
+
   int64_t arrived() override {
     credits_.progress();
     int64_t count = 0;
@@ -61,7 +63,10 @@ class MessageTeacherLink : public TeacherLink {
   }
 
   bool ready(int64_t unit) override {
-    if (!credits_.has(unit, static_cast<int64_t>(buffers_.front().nbytes()))) return false;
+    if (!credits_.has(unit, static_cast<int64_t>(buffers_.front().nbytes()))) {
+      ended_ = credits_.ended();
+      return false;
+    }
     if (acquired_ - published_ == sends_.size()) return false;  // every buffer is being filled
     return sends_[acquired_ % sends_.size()].test();
   }

@@ -34,6 +34,11 @@ class SharedStudentLink : public StudentLink {
     pair_.granted.store(++granted_, std::memory_order_release);
   }
 
+  void end() override {
+    ring_.entry(teacher_, granted_).credit = kEndOfCredits;
+    pair_.granted.store(++granted_, std::memory_order_release);
+  }
+
   int64_t arrived() override { return pair_.published.load(std::memory_order_acquire) - taken_; }
 
   Arrival take() override {
@@ -68,7 +73,10 @@ class SharedTeacherLink : public TeacherLink {
 
   bool ready(int64_t unit) override {
     if (pair_.granted.load(std::memory_order_acquire) == acquired_) return false;
-    check_credit(ring_.entry(teacher_, acquired_).credit, unit, buffer_bytes_, student_rank_);
+    const Credit& credit = ring_.entry(teacher_, acquired_).credit;
+    ended_ = credit.unit == kNoFurtherUnit;
+    if (ended_) return false;
+    check_credit(credit, unit, buffer_bytes_, student_rank_);
     return true;
   }
 

@@ -11,7 +11,8 @@ namespace temper {
 
 /// `teacher` is the pair's index within `ring`; whose rank is in messages of errors. The memory of
 /// the ring must outlive the links and whatever buffers they handed out. A later pair of links over
-/// the same ring goes on where the first one stopped, if every granted message was taken.
+/// the same ring goes on where the first one stopped, if every granted message was taken and the
+/// stream was not ended.
 std::unique_ptr<StudentLink> make_shared_student_link(const SharedRing& ring, int64_t teacher);
 
 /// `buffer_bytes`: of a buffer as this teacher lays it out, `student_rank` for messages of errors.

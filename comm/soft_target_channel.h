@@ -35,6 +35,13 @@ class SoftTargetReceiver : public SoftTargetSource {
   int64_t take_bytes() override;
   LookaheadFill take_fill() override;
 
+  /// Asks for no more than the first `units` micro-batches, which are at least those that were
+  /// granted: Note [Early end].
+  void end_after(int64_t units);
+  /// After the last of them: tells the teachers that still wait for a credit. Does nothing where
+  /// end_after() was not called. Every student calls it, or none.
+  void end();
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
@@ -50,10 +57,13 @@ class SoftTargetSender {
   explicit SoftTargetSender(const SoftTargetTransports& transports);
   ~SoftTargetSender();
 
+  /// Waits until acquire() for that student would not wait. False: the student has ended the
+  /// stream.
+  bool await(int student);
   /// A buffer for the next micro-batch of `student` (index), rows·S tokens, to write the payload
-  /// into; waits for the student's credit and for a free buffer. Time spent here is the teacher's
-  /// waiting time. Only where every acquired buffer has been sent: who waits must hold nothing that
-  /// another waits for.
+  /// into; waits for the student's credit and for a free buffer. Time spent here and in await() is
+  /// the teacher's waiting time. Only where every acquired buffer has been sent: who waits must
+  /// hold nothing that another waits for.
   PayloadView acquire(int student, int64_t rows);
   /// The same without waiting, and whatever is held: nullopt if credit or buffer are not here yet.
   /// So a teacher takes several micro-batches for one forward pass.

@@ -29,6 +29,9 @@ class StudentLink {
   /// Grants `unit`: the teacher may write its message into `slot`, a buffer of the student's ring.
   /// The slot is left alone until take().
   virtual void grant(int64_t unit, const at::Tensor& slot) = 0;
+  /// Tells the teacher that no further unit will be granted; only where all granted messages have
+  /// been taken.
+  virtual void end() = 0;
   /// How many granted messages have come and were not taken. Keeps messages under way moving.
   /// Throws c10::Error where the transport failed.
   virtual int64_t arrived() = 0;
@@ -43,6 +46,8 @@ class TeacherLink {
   /// True if `unit`, the next that has not been acquired, can be: its credit and a buffer are here.
   /// Throws c10::Error where the student granted another unit or has buffers of another size.
   virtual bool ready(int64_t unit) = 0;
+  /// True once ready() has found that the student ended the stream: no credit will come.
+  bool ended() const { return ended_; }
   /// The buffer for `unit`'s message (bytes) uint8; only where ready() said so.
   virtual at::Tensor acquire(int64_t unit) = 0;
   /// Whether that buffer lies in memory that the student reads as well.
@@ -51,6 +56,9 @@ class TeacherLink {
   virtual void publish(const SoftTargetHeader& header, int64_t bytes) = 0;
   /// Keeps messages under way moving. True once all have left.
   virtual bool progress() = 0;
+
+ protected:
+  bool ended_ = false;
 };
 
 }  // namespace temper

@@ -2,6 +2,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "comm/activity.h"
@@ -23,12 +24,22 @@
 // its messages in order. One ring serves links of every kind: a slot belongs to a unit, and so to
 // whichever link the unit's teacher has.
 
+// Note [Early end]
+// ~~~~~~~~~~~~~~~~
+// Students that are asked to stop agree on a last step: the furthest in which any of them has
+// granted a unit. They go on to it, each granting what lies up to it and nothing beyond, so every
+// credit is used and every message is taken. Then each tells the teachers of the units it will not
+// ask for, with kEndOfCredits where the next credit would have come. A teacher has served the units
+// up to the last step, since those have credits; it meets the end at its first unit after it, and
+// waits for the end from every student that it has further units of. So nothing is left on its way.
+
 namespace temper {
 
 struct SoftTargetReceiver::Impl {
   const Placement& placement;
   const ChannelConfig& config;
   int64_t units;
+  int64_t all_units;                                // that there would be without an early end
   at::Tensor head;                                  // (V, C), for the payload hidden
   int student = 0;                                  // this rank's index among the students
   std::vector<at::Tensor> buffers;                  // D + 1 of (bytes)
@@ -46,6 +57,7 @@ struct SoftTargetReceiver::Impl {
       : placement(transports.placement()),
         config(transports.config()),
         units(unit_count),
+        all_units(unit_count),
         head(std::move(teacher_head)),
         own_tokens(transports.world()) {
     const int rank = transports.world().rank();
@@ -133,6 +145,22 @@ SoftTargets SoftTargetReceiver::targets(const MicroBatchId& id, const at::Tensor
 PayloadView SoftTargetReceiver::payload() const { return impl_->view; }
 
 void SoftTargetReceiver::progress() { impl_->arrived(); }
+
+void SoftTargetReceiver::end_after(int64_t units) {
+  TORCH_CHECK(units >= impl_->granted, "a student that has granted ", impl_->granted,
+              " micro-batches cannot end after ", units);
+  impl_->units = std::min(impl_->units, units);
+}
+
+void SoftTargetReceiver::end() {
+  TORCH_CHECK(impl_->next == impl_->units, "a student ended its stream after ", impl_->next, " of ",
+              impl_->units, " micro-batches");
+  std::set<int64_t> waiting;  // teachers, by index
+  for (int64_t unit = impl_->units; unit < impl_->all_units && waiting.size() < impl_->links.size();
+       ++unit)
+    waiting.insert(impl_->placement.role_index(impl_->placement.teacher_of(impl_->student, unit)));
+  for (const int64_t teacher : waiting) impl_->links[static_cast<size_t>(teacher)]->end();
+}
 
 double SoftTargetReceiver::take_wait_seconds() { return std::exchange(impl_->wait_seconds, 0.0); }
 

@@ -123,20 +123,25 @@ SoftTargetSender::SoftTargetSender(const SoftTargetTransports& transports)
 
 SoftTargetSender::~SoftTargetSender() = default;  // links wait for what has not left
 
-PayloadView SoftTargetSender::acquire(int student, int64_t rows) {
+bool SoftTargetSender::await(int student) {
   Lane& lane = impl_->lane_of(student);
-  impl_->check_rows(rows);
-  impl_->check_nothing_held("acquire");
+  impl_->check_nothing_held("await");
   // Before the first one a student may have a whole stage of its own.
   const Waiting waiting(
       lane.unit == impl_->own_unit_from(student, 0) ? Operation::kFirstCredit : Operation::kCredit,
       impl_->placement.students[static_cast<size_t>(student)]);
   const Backoff backoff;
-  while (!lane.link->ready(lane.unit)) {
+  while (!lane.link->ready(lane.unit) && !lane.link->ended()) {
     impl_->progress();
     backoff.pause();
   }
   impl_->wait_seconds += backoff.seconds();
+  return !lane.link->ended();
+}
+
+PayloadView SoftTargetSender::acquire(int student, int64_t rows) {
+  impl_->check_rows(rows);
+  TORCH_CHECK(await(student), "acquire() after student ", student, " has ended the stream");
   return impl_->take(student, rows);
 }
 

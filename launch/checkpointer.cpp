@@ -171,4 +171,8 @@ void Checkpointer::fail() {
                         "make space there, and go on with --run.resume auto");
 }
 
+std::string Checkpointer::newest() const {
+  return published_ > 0 ? plan_.dir + "/" + checkpoint_name(published_) : "";
+}
+
 }  // namespace temper

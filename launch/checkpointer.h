@@ -59,6 +59,9 @@ class Checkpointer {
   void save_and_wait(int64_t done, const nlohmann::ordered_json& totals,
                      std::optional<double> nll = {});
 
+  /// The folder of the newest one that is published; empty: none.
+  std::string newest() const;
+
  private:
   enum class Phase { kIdle, kWriting, kPublishing };
   CheckpointPart copy_part() const;

@@ -30,8 +30,11 @@ class Command {
   virtual std::string positional() const { return ""; }
   /// Refuses what cannot be right whatever the files hold. Throws c10::ValueError.
   virtual void validate() const = 0;
+  /// Whether run() looks for a request to stop (launch/stop_request.h). Where it does not, a signal
+  /// ends the process at once.
+  virtual bool stops_when_asked() const { return false; }
   /// Runs on every rank of the world. Throws AgreedError before anything is under way, other
-  /// exceptions later.
+  /// exceptions later; StopRequested where all ranks leave since one was asked to.
   virtual void run(const Invocation& invocation) = 0;
 };
 

@@ -7,6 +7,7 @@
 #include "launch/dry_run.h"
 #include "launch/progress.h"
 #include "launch/run_folder.h"
+#include "launch/stop_request.h"
 
 namespace temper {
 
@@ -22,9 +23,12 @@ class DistillCommand : public Command {
   }
   void add_options(po::options_description& options) override { config_.add_options(options); }
   void validate() const override { config_.validate(); }
+  bool stops_when_asked() const override { return true; }
   void run(const Invocation& invocation) override;
 
  private:
+  /// False where it ends early since a rank was asked to stop. Collective.
+  bool run_stages(DistillJob& job, const std::string& ini) const;
   void dry_run(const Invocation& invocation, const Machine& machine,
                const Placement& placement) const;
 
@@ -70,13 +74,31 @@ void say_start(const DistillJob& job, const DistillInputs& inputs) {
   say("folder  " + job.dir);
 }
 
+bool DistillCommand::run_stages(DistillJob& job, const std::string& ini) const {
+  if (job.stops()) return false;
+  job.prepare_teacher();
+  if (job.stops()) return false;
+  job.send_head();
+  job.open_tee(ini);
+  for (int64_t repetition = 0; repetition < config_.seeds; ++repetition) {
+    job.distil(repetition);
+    if (job.stops()) return false;
+    if (!config_.hard_labels) continue;
+    job.train_on_hard_labels(repetition);
+    if (job.stops()) return false;
+  }
+  job.finish();
+  return true;
+}
+
 void DistillCommand::run(const Invocation& invocation) {
   const Communicator& world = invocation.world;
   const Machine machine = set_up_machine(config_.run, world);
   Placement placement;
   agree(world, [&] {
+    const std::vector<int> one_node(machine.node_of_rank.size(), 0);
     placement = place(static_cast<int>(std::min<int64_t>(config_.teachers, INT32_MAX)),
-                      machine.node_of_rank);
+                      config_.spread ? machine.node_of_rank : one_node);
     const auto count = static_cast<int64_t>(placement.students.size());
     TORCH_CHECK_VALUE(config_.train.batch >= count, "--train.batch is ", config_.train.batch,
                       ", fewer than the ", count,
@@ -89,16 +111,13 @@ void DistillCommand::run(const Invocation& invocation) {
   const DistillInputs inputs = open_distill_inputs(config_, dir, world);
   const Resumption resumption(config_.run.resume, dir, DistillJob::kMainStage, invocation.ini,
                               world);
-  DistillJob job(config_, world, machine, placement, dir, inputs, resumption);
-  if (job.speaks()) say_start(job, inputs);
-  job.prepare_teacher();
-  job.send_head();
-  job.open_tee(invocation.ini);
-  for (int64_t repetition = 0; repetition < config_.seeds; ++repetition) {
-    job.distil(repetition);
-    if (config_.hard_labels) job.train_on_hard_labels(repetition);
-  }
-  job.finish();
+  std::string stopped;
+  {
+    DistillJob job(config_, world, machine, placement, dir, inputs, resumption);
+    if (job.speaks()) say_start(job, inputs);
+    if (!run_stages(job, invocation.ini)) stopped = job.stop_words();
+  }  // collective, so not with an exception on its way
+  if (!stopped.empty()) throw StopRequested(stopped);
 }
 
 }  // namespace

@@ -11,6 +11,10 @@ namespace po = boost::program_options;
 void DistillConfig::add_options(po::options_description& options) {
   run.add_options(options, /*folder=*/true);
   auto add = options.add_options();
+  add("launch.spread", po::value<bool>(&spread)->default_value(spread)->value_name("true|false"),
+      "each node gets teachers and students; false: the last ranks are the teachers (where they "
+      "have "
+      "nodes of their own)");
   add("launch.teachers", po::value<int64_t>(&teachers)->default_value(teachers)->value_name("N"),
       "teacher ranks; the other ranks are students (0: colocated, every rank runs both models)");
   data.add_options(options);

@@ -21,6 +21,7 @@ namespace temper {
 struct DistillConfig {
   RunConfig run;
   int64_t teachers = 0;  ///< ranks; 0: colocated
+  bool spread = true;    ///< teachers over the nodes; else the last ranks
   DataConfig data;
   TeacherConfig teacher;
   StudentModel student;

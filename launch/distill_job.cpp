@@ -10,6 +10,7 @@
 #include "data/atomic_file.h"
 #include "launch/progress.h"
 #include "launch/report.h"
+#include "launch/stop_request.h"
 #include "model/hugging_face.h"
 #include "teacher/recording_soft_targets.h"
 #include "teacher/store_fit.h"
@@ -56,10 +57,21 @@ std::string DistillJob::describe_stream() const {
   return transports_->describe() + (note.empty() ? "" : " (" + note + ")");
 }
 
-ModelResult DistillJob::judge_model(const Transformer& model, const std::string& name,
-                                    uint64_t seed, const Communicator& comm) const {
-  return judge(model, name, seed, corpus_, config.train.seq, config.evaluation,
-               config.run.compute(), comm, config.calibration.position_buckets);
+bool DistillJob::stops() const { return any_asked_to_stop(world, stopped_); }
+
+std::string DistillJob::stop_words() const {
+  return stage_words_.empty() ? temper::stop_words({}) : stage_words_;
+}
+
+std::optional<ModelResult> DistillJob::judge_model(const Transformer& model,
+                                                   const std::string& name, uint64_t seed,
+                                                   const Communicator& comm) const {
+  try {
+    return judge(model, name, seed, corpus_, config.train.seq, config.evaluation,
+                 config.run.compute(), comm, config.calibration.position_buckets);
+  } catch (const EvaluationStopped&) {  // by all ranks of `comm`
+    return std::nullopt;
+  }
 }
 
 TrainingStage DistillJob::stage(const std::string& title, const std::string& name,
@@ -74,6 +86,7 @@ TrainingStage DistillJob::stage(const std::string& title, const std::string& nam
   stage.tokenizer = inputs_.tokenizer;
   stage.checkpoint_dir = resumption_.checkpoints(name);
   stage.run = manifest(name, seed);
+  stage.saves_end = config.run.resume != "no";
   stage.evaluation = config.evaluation;
   return stage;
 }
@@ -217,8 +230,11 @@ void DistillJob::train_teacher() {
   first.metrics_path = dir + "/teacher-metrics.jsonl";
   first.tensorboard_dir = tensorboard_dir("teacher");
   first.from = resumption_.point(first.run);
-  run_training(*teacher_, first, *everyone, world);
-  judge_teacher(world);
+  const TrainingSummary trained = run_training(*teacher_, first, *everyone, world);
+  stopped_ = trained.stopped;
+  stage_words_ = temper::stop_words(trained) + " of the teacher's training";
+  if (!stopped_) judge_teacher(world);
+  if (stopped_) return;
   if (speaks())
     save_model(*teacher_, dir + "/teacher", summary_.results.front().fit.temperature,
                inputs_.tokenizer);
@@ -277,11 +293,16 @@ void DistillJob::open_tee(const std::string& ini) {
 void DistillJob::judge_teacher(const Communicator& holders) {
   const bool everyone = holders.size() == world.size();
   std::string json;
-  if (teacher_) json = to_json(judge_model(*teacher_, "teacher", 0, holders)).dump();
+  if (teacher_) {
+    if (const auto result = judge_model(*teacher_, "teacher", 0, holders))
+      json = to_json(*result).dump();
+  }
   world.barrier();
   const int from = everyone ? 0 : placement.teachers.front();
-  summary_.results.push_back(
-      result_from_json(nlohmann::ordered_json::parse(world.broadcast(json, from))));
+  json = world.broadcast(json, from);
+  stopped_ = json.empty();
+  if (stopped_) return;
+  summary_.results.push_back(result_from_json(nlohmann::ordered_json::parse(json)));
   if (speaks()) log_result("teacher", summary_.results.back());
 }
 
@@ -317,6 +338,7 @@ void DistillJob::distil(int64_t repetition) {
     if (free.any())
       own_tokens = [&](int64_t step) { return free.rewrites(step, work.steps, seed); };
     ServingHooks hooks;
+    hooks.asked_to_stop = asked_to_stop;
     if (repetition == 0) {
       hooks.on_hidden = [&](int64_t step, const at::Tensor& hidden) {
         faults_->in_forward(step, hidden);
@@ -341,6 +363,16 @@ void DistillJob::distil(int64_t repetition) {
   for (const int teacher : placement.teachers)
     own.teacher_names.push_back(rank_names_[static_cast<size_t>(teacher)]);
   std::unique_ptr<SoftTargetSource> soft_targets = source(work, seed);
+  auto* const stream = dynamic_cast<SoftTargetReceiver*>(soft_targets.get());
+  if (stream != nullptr) {
+    own.stop_after = [&, stream](int64_t step) {
+      const int64_t last = last_step_begun(work, step);
+      const int index = placement.role_index(world.rank());
+      const auto units = work.units(index, static_cast<int>(placement.students.size())).size();
+      stream->end_after((last + 1 - work.first_step) * static_cast<int64_t>(units));
+      return last;
+    };
+  }
   RecordingSoftTargets* recording = nullptr;
   if (!config.tee.empty() && repetition == 0) {
     auto recorded =
@@ -355,17 +387,27 @@ void DistillJob::distil(int64_t repetition) {
   if (config.loss.hidden.weight > 0) own.match_width = payload().width;
   own.lookahead = config.teacher.lookahead;
   const TrainingSummary trained = run_training(student, own, *students_, role_);
+  if (stream != nullptr && trained.stopped) stream->end();
+  if (stream != nullptr && speaks()) drain_reports(world, placement);
+  stopped_ = trained.stopped;
+  stage_words_ = temper::stop_words(trained);
+  if (stopped_) return;
   if (recording != nullptr) {
     recording->finish();
     say_missing_shards();
   }
-  const ModelResult result = judge_model(student, "student, distilled", seed, role_);
-  if (!speaks()) return;
-  if (repetition == 0) {
-    log_result("distilled", result);
-    save_model(student, dir + "/student", result.fit.temperature, inputs_.tokenizer);
+  const std::optional<ModelResult> result = judge_model(student, "student, distilled", seed, role_);
+  stopped_ = !result;
+  if (stopped_ && repetition == 0 && trained.checkpoint.empty()) {
+    stage_words_ += "; the student is in " + dir + "/student, without its temperature";
+    if (speaks()) save_model(student, dir + "/student", std::nullopt, inputs_.tokenizer);
   }
-  finish_stage(name, result, trained);
+  if (stopped_ || !speaks()) return;
+  if (repetition == 0) {
+    log_result("distilled", *result);
+    save_model(student, dir + "/student", result->fit.temperature, inputs_.tokenizer);
+  }
+  finish_stage(name, *result, trained);
 }
 
 /// A store that was recorded while the run was cut lacks the shards that were being written then.
@@ -379,6 +421,16 @@ void DistillJob::say_missing_shards() const {
       "the run was cut; make them with '%s'",
       config.tee.c_str(), static_cast<long long>(missing.count),
       static_cast<long long>(tee_.shard_count()), mend_command(tee_, config.tee).c_str()));
+}
+
+/// Where students agree after `step` to stop: the furthest step in which one of them may have
+/// granted a micro-batch to a teacher.
+int64_t DistillJob::last_step_begun(const WorkPlan& work, int64_t step) const {
+  const int students = static_cast<int>(placement.students.size());
+  auto fewest = static_cast<int64_t>(work.units(0, students).size());  // micro-batches of a step
+  for (int student = 1; student < students; ++student)
+    fewest = std::min(fewest, static_cast<int64_t>(work.units(student, students).size()));
+  return std::min(work.steps - 1, step + (config.teacher.lookahead + fewest - 1) / fewest);
 }
 
 void DistillJob::train_on_hard_labels(int64_t repetition) {
@@ -396,10 +448,15 @@ void DistillJob::train_on_hard_labels(int64_t repetition) {
     own.tensorboard_dir = tensorboard_dir("hard-labels");
   }
   const TrainingSummary trained = run_training(student, own, *students_, role_);
-  const ModelResult result = judge_model(student, "student, hard labels", seed, role_);
-  if (!speaks()) return;
-  if (repetition == 0) log_result("hard-labels", result);
-  finish_stage(name, result, trained);
+  stopped_ = trained.stopped;
+  stage_words_ = temper::stop_words(trained) + " of the training on hard labels";
+  if (stopped_) return;
+  const std::optional<ModelResult> result =
+      judge_model(student, "student, hard labels", seed, role_);
+  stopped_ = !result;
+  if (stopped_ || !speaks()) return;
+  if (repetition == 0) log_result("hard-labels", *result);
+  finish_stage(name, *result, trained);
 }
 
 void DistillJob::finish() {

@@ -47,6 +47,11 @@ class DistillJob {
   /// Table, summary.json and report.html.
   void finish();
 
+  /// Whether a rank was asked to stop, or a stage ended early for that: no further stage is run.
+  bool stops() const;
+  /// For a person: after what it stopped, and where the state is.
+  std::string stop_words() const;
+
   /// The rank that writes and prints; always a student.
   bool speaks() const { return world.rank() == 0; }
 
@@ -57,8 +62,9 @@ class DistillJob {
   const std::string dir;
 
  private:
-  ModelResult judge_model(const Transformer& model, const std::string& name, uint64_t seed,
-                          const Communicator& comm) const;
+  /// Nothing where a rank of `comm` was asked to stop.
+  std::optional<ModelResult> judge_model(const Transformer& model, const std::string& name,
+                                         uint64_t seed, const Communicator& comm) const;
   void judge_teacher(const Communicator& holders);
   void train_teacher();
   void open_trained_teacher(const nlohmann::json& finished);
@@ -81,6 +87,7 @@ class DistillJob {
   TeacherInference inference(uint64_t seed) const;
   ChannelConfig channel() const;
   Transformer new_student(uint64_t seed) const;
+  int64_t last_step_begun(const WorkPlan& work, int64_t step) const;
   std::unique_ptr<SoftTargetSource> source(const WorkPlan& work, uint64_t seed) const;
 
   const DistillInputs& inputs_;
@@ -97,6 +104,8 @@ class DistillJob {
   StoreIndex tee_;                                    // of the store that is written
   std::string teacher_fingerprint_;                   // or that of a store
   DistillSummary summary_;                            // complete on world rank 0
+  bool stopped_ = false;                              // a stage ended early
+  std::string stage_words_;  // of the last stage that this rank took part in, for stop_words()
 };
 
 }  // namespace temper

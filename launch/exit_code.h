@@ -7,6 +7,7 @@ enum ExitCode : int {
   kDone = 0,
   kFailed = 1,            ///< the system: disk, network, a bug
   kBadConfiguration = 2,  ///< options, files, data
+  kStopped = 3,           ///< asked to stop by a signal: what was done is saved, to be resumed
   kNumericTrouble = 4,    ///< loss, gradient or soft targets are no finite numbers
   kLostRank = 5,          ///< a rank was lost or stuck: the watchdog ended the job
 };

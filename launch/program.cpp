@@ -12,11 +12,13 @@
 #include "comm/activity.h"
 #include "comm/agree.h"
 #include "comm/mpi/environment.h"
-#include "launch/checkpointer.h"
 #include "comm/soft_target_check.h"
+#include "launch/alone_under_slurm.h"
+#include "launch/checkpointer.h"
 #include "launch/command.h"
 #include "launch/machine.h"
 #include "launch/options.h"
+#include "launch/stop_request.h"
 #include "student/training_step.h"
 
 namespace temper {
@@ -141,6 +143,7 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
     }
     parse_options(command->name(), rest, *own, all, command->positional());
     command->validate();
+    if (!command->stops_when_asked()) release_stop_signals();
     ini = resolved_ini(command->name(), rest, *own, all, command->positional());
   });
   agree_on(world, "their configuration",
@@ -152,6 +155,7 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
     if (world.rank() == 0) std::cout << *own << std::flush;
     return;
   }
+  refuse_alone_under_slurm(world);
   command->run({world, ini, used.dry_run, used.json});
 }
 
@@ -183,6 +187,10 @@ int run_program(const std::vector<std::string>& arguments, const Communicator& w
     if (error.reporter)
       std::fprintf(stderr, "%s: error: %s\n", process_name(world).c_str(), error.what());
     return error.user_error ? kBadConfiguration : kFailed;
+  } catch (const StopRequested& stop) {
+    // All ranks are here together, with nothing under way.
+    if (world.rank() == 0) std::fprintf(stderr, "temper: %s\n", stop.what());
+    return kStopped;
   } catch (const NumericError& error) {
     code = kNumericTrouble;
     speak_for_students(world, error);

@@ -7,6 +7,7 @@
 #include "comm/activity.h"
 #include "comm/agree.h"
 #include "launch/progress.h"
+#include "launch/stop_request.h"
 #include "launch/store_setup.h"
 #include "launch/vocabulary.h"
 #include "model/hugging_face.h"
@@ -99,7 +100,7 @@ ModelResult judge(const Transformer& model, const std::string& name, uint64_t se
                   const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
                   at::ScalarType compute, const Communicator& comm, int64_t position_buckets) {
   const InPhase evaluates(Phase::kEvaluation);
-  HeldOut data{&corpus, Part::kFit, seq, config.max_tokens, config.micro_batch};
+  HeldOut data{&corpus, Part::kFit, seq, config.max_tokens, config.micro_batch, asked_to_stop};
   ModelResult result;
   result.name = name;
   result.seed = seed;

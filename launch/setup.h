@@ -44,7 +44,8 @@ std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Ma
 
 /// Calibrates on the fit part, measures both held-out parts before and after, and the fit part's
 /// NLL around the fitted temperature; with `position_buckets` > 0 also a temperature for each
-/// stretch of positions. Collective over `comm`.
+/// stretch of positions. Throws EvaluationStopped on all ranks where one is asked to stop
+/// (launch/stop_request.h). Collective over `comm`.
 ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,
                   const Corpus& corpus, int64_t seq, const EvaluationConfig& config,
                   at::ScalarType compute, const Communicator& comm, int64_t position_buckets = 0);

@@ -15,11 +15,14 @@ temper_packages=(
   python3 python3-venv iproute2
 )
 
+# For tests/slurm alone.
+temper_slurm_packages=(slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge)
+
 say() { printf '[setup] %s\n' "$*" >&2; }
 
-temper_install_packages() {
+temper_install_packages() {  # PACKAGE...
   local missing=() package
-  for package in "${temper_packages[@]}"; do
+  for package in "$@"; do
     dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
   done
   if [ ${#missing[@]} -eq 0 ]; then return; fi
@@ -61,7 +64,7 @@ temper_install_libtorch() {
 
 temper_setup() {
   mkdir -p "$temper_cache"
-  temper_install_packages
+  temper_install_packages "${temper_packages[@]}"
   temper_install_libtorch
   # Open MPI refuses root by default; containers and fresh machines are root.
   if [ "$(id -u)" -eq 0 ]; then

@@ -13,6 +13,7 @@
 #include "launch/resumption.h"
 #include "launch/run_folder.h"
 #include "launch/setup.h"
+#include "launch/stop_request.h"
 #include "launch/training.h"
 #include "launch/vocabulary.h"
 #include "model/hugging_face.h"
@@ -49,6 +50,8 @@ class TrainCommand : public Command {
     evaluation_.validate();
     faults_.validate();
   }
+
+  bool stops_when_asked() const override { return true; }
 
   void run(const Invocation& invocation) override {
     const Communicator& world = invocation.world;
@@ -98,7 +101,12 @@ class TrainCommand : public Command {
       }
       return;
     }
-    const std::unique_ptr<Collectives> collectives = make_collectives(world, machine);
+    std::unique_ptr<Collectives> collectives = make_collectives(world, machine);
+    const auto leave = [&](const std::string& words) {
+      collectives.reset();  // collective, so not with an exception on its way
+      throw StopRequested(words);
+    };
+    if (any_asked_to_stop(world)) leave(stop_words({}));
     TrainingStage stage;
     stage.title = "train";
     stage.train = train_;
@@ -111,15 +119,23 @@ class TrainCommand : public Command {
     stage.checkpoint_dir = resumption.checkpoints(stage_name);
     stage.run = resumption.manifest(stage_name, stage.seed, corpus->fingerprint());
     stage.from = resumption.point(stage.run);
+    stage.saves_end = run_.resume != "no";
     stage.evaluation = evaluation_;
     stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));
     stage.faults = &*faults;
     stage.rank_names = rank_names(world);
     const TrainingSummary summary = run_training(*model, stage, *collectives, world);
+    if (summary.stopped) leave(stop_words(summary));
     if (speaks) save_model(*model, dir + "/model", std::nullopt, stage.tokenizer);
 
-    const ModelResult result =
-        judge(*model, "model", stage.seed, *corpus, train_.seq, evaluation_, run_.compute(), world);
+    std::optional<ModelResult> judged;
+    try {
+      judged = judge(*model, "model", stage.seed, *corpus, train_.seq, evaluation_, run_.compute(),
+                     world);
+    } catch (const EvaluationStopped&) {  // by all ranks
+    }
+    if (!judged) leave(stop_words(summary) + "; the model is in " + dir + "/model");
+    const ModelResult& result = *judged;
     const std::optional<double> floor = floor_nll(
         {corpus.get(), Part::kTest, train_.seq, evaluation_.max_tokens, evaluation_.micro_batch},
         world);

@@ -11,6 +11,7 @@
 #include "launch/checkpointer.h"
 #include "launch/progress.h"
 #include "launch/run_folder.h"
+#include "launch/stop_request.h"
 #include "launch/stragglers.h"
 #include "launch/tensorboard.h"
 #include "model/safetensors.h"
@@ -141,6 +142,15 @@ TrainingSummary training_from_json(const nlohmann::json& json) {
   return summary;
 }
 
+std::string stop_words(const TrainingSummary& training) {
+  const std::string signal = stop_signal();
+  std::string words = "stopped by " + (signal.empty() ? "a signal" : signal);
+  if (training.steps == 0) return words + " before the first step: nothing to save";
+  words += " after step " + std::to_string(training.steps);
+  if (!training.checkpoint.empty()) words += ", saved in " + training.checkpoint;
+  return words;
+}
+
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                              Collectives& collectives, const Communicator& ranks) {
   const int64_t first_step = stage.from.step();
@@ -167,6 +177,8 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
     };
     step.on_reduction = [&](int64_t number) { stage.faults->in_comm(number); };
   }
+  bool teacher_stops = false;  // known on rank 0
+  step.asked_to_stop = [&] { return teacher_stops || asked_to_stop(); };
   if (logs && collectives.note() != known) say("note    " + collectives.note());
   if (logs && !stage.gradient_path.empty()) {
     step.on_gradient = [&](int64_t number, const at::Tensor& gradient) {
@@ -201,18 +213,29 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
     const auto now = std::chrono::steady_clock::now();
     totals.seconds = seconds_before + std::chrono::duration<double>(now - start).count();
   };
-  for (int64_t number = first_step; number < stage.train.steps; ++number) {
+  int64_t steps = stage.train.steps;
+  bool stopped = false;
+  for (int64_t number = first_step; number < steps; ++number) {
     activity().step = number;
     const StepResult result = step.run(number);
-    const bool last = number + 1 == stage.train.steps;
-    const bool saves = checkpoints && stage.train.checkpoint_every > 0 &&
-                       ((number + 1) % stage.train.checkpoint_every == 0 || last);
+    if (result.stop && !stopped) {
+      stopped = true;
+      steps = 1 + (stage.stop_after ? stage.stop_after(number) : number);
+      if (logs && steps > number + 1)
+        say(format("note    asked to stop: going on to step %lld, which teachers have begun",
+                   static_cast<long long>(steps)));
+    }
+    const bool last = number + 1 == steps;
+    const int64_t every = stage.train.checkpoint_every;
+    const bool saves = checkpoints && ((every > 0 && ((number + 1) % every == 0 || last)) ||
+                                       (last && (stopped || stage.saves_end)));
     if (saves || last) step.settle();
     if (checkpoints) checkpoints->progress();
     if (saves && stage.faults != nullptr) stage.faults->in_save(number);
     if (logs) {
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
+      teacher_stops = teacher_stops || teachers.stop;
       const double step_tokens = static_cast<double>(std::max<int64_t>(1, result.tokens));
       const double wait_teacher = result.wait_seconds / result.seconds;
       const double wait_student =
@@ -302,7 +325,11 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   activity().step = -1;
   if (checkpoints) checkpoints->finish();
   count_seconds();
-  return totals.summary();
+  TrainingSummary summary = totals.summary();
+  summary.stopped = stopped;
+  summary.steps = steps;
+  if (checkpoints) summary.checkpoint = checkpoints->newest();
+  return summary;
 }
 
 }  // namespace temper

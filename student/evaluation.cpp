@@ -20,6 +20,13 @@ int64_t HeldOut::rows() const {
 
 namespace {
 
+// A rank that is asked to stop leaves its pass; the others learn of it here, after theirs.
+void agree_to_go_on(const HeldOut& data, const Communicator& comm) {
+  if (!data.asked_to_stop) return;
+  const auto stop = static_cast<int64_t>(data.asked_to_stop());
+  if (comm.all_reduce(stop, Reduce::kMax) != 0) throw EvaluationStopped("asked to stop");
+}
+
 /// Chunks of `models`' logits over the same tokens: `others` are those of all but the first.
 void for_each_logits_of(const std::vector<const Transformer*>& models, const HeldOut& data,
                         at::ScalarType compute, const Communicator& comm,
@@ -32,6 +39,7 @@ void for_each_logits_of(const std::vector<const Transformer*>& models, const Hel
   const int64_t size = logits_chunk(heads.front().size(0));
   for (const RowRange& rows :
        micro_batches(share(data.rows(), comm.rank(), comm.size()), data.micro_batch)) {
+    if (data.asked_to_stop && data.asked_to_stop()) return;
     const Batch batch = data.corpus->read(data.part, 0, rows.begin, rows.size(), data.seq);
     const at::Tensor tokens = batch.tokens.to(device);  // (B, S)
     std::vector<at::Tensor> hidden;                     // each (N, C)
@@ -122,6 +130,7 @@ std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at:
     known = known && truth.defined();
     if (known) exact.add(chunk.logits.cpu(), truth);
   });
+  agree_to_go_on(data, comm);
   std::vector<Metrics> result;
   for (const MetricsAccumulator& accumulator : accumulators)
     result.push_back(accumulator.finish(comm));
@@ -138,6 +147,7 @@ CalibrationFit calibrate(const Transformer& model, const HeldOut& data, at::Scal
     for_each_logits(model, data, compute, comm, [&](const LogitsChunk& chunk) {
       sums += calibration_sums(chunk.logits, chunk.labels, beta);
     });
+    agree_to_go_on(data, comm);
     return all_reduce({sums}, comm).front();
   });
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "comm/mpi/communicator.h"
@@ -22,9 +23,17 @@ struct HeldOut {
   int64_t seq = 128;
   int64_t max_tokens = 131072;  ///< no more than this, from the part's beginning
   int64_t micro_batch = 8;      ///< rows per forward pass
+  /// Whether this rank was asked to stop; empty: never. evaluate() and calibrate() then end early.
+  std::function<bool()> asked_to_stop = {};
 
   /// Rows that are used. Throws c10::ValueError where the part has none.
   int64_t rows() const;
+};
+
+/// A pass was not finished since a rank was asked to stop. Thrown by all ranks together.
+class EvaluationStopped : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 /// Some valid tokens of one micro-batch.
@@ -38,14 +47,15 @@ struct LogitsChunk {
 };
 
 /// Calls `use` with the logits of all valid tokens of this rank's rows, a chunk of tokens at a
-/// time: the (N, V) matrix never exists. Not collective.
+/// time: the (N, V) matrix never exists. Ends early where this rank is asked to stop. Not
+/// collective.
 void for_each_logits(const Transformer& model, const HeldOut& data, at::ScalarType compute,
                      const Communicator& comm,
                      const std::function<void(const LogitsChunk& chunk)>& use);
 
 /// Metrics at each temperature, in one pass; where the corpus knows its own distribution, the exact
 /// ones too. `curve`, where there is one, sees the same logits, and its finish() is left to the
-/// caller. Collective.
+/// caller. Throws EvaluationStopped. Collective.
 std::vector<Metrics> evaluate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
                               const Communicator& comm, const std::vector<double>& temperatures,
                               NllCurve* curve = nullptr);
@@ -63,7 +73,8 @@ Agreement compare_with_teacher(const Transformer& student, const Transformer& te
                                const HeldOut& data, at::ScalarType compute,
                                const Communicator& comm);
 
-/// Fits the temperature; passes are forward passes, nothing is stored. Collective.
+/// Fits the temperature; passes are forward passes, nothing is stored. Throws EvaluationStopped.
+/// Collective.
 CalibrationFit calibrate(const Transformer& model, const HeldOut& data, at::ScalarType compute,
                          const Communicator& comm);
 

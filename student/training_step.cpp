@@ -291,9 +291,15 @@ StepResult TrainingStep::run(int64_t step) {
   gathering_.clear();  // a rank without rows has not asked for them
   const double bytes = source_ != nullptr ? static_cast<double>(source_->take_bytes()) : 0.0;
   const LookaheadFill fill = source_ != nullptr ? source_->take_fill() : LookaheadFill{};
-  std::vector<double> values = {
-      sums.loss, sums.kl,      sums.ce,      static_cast<double>(sums.tokens),
-      bytes,     fill.granted, fill.arrived, sums.hidden};
+  std::vector<double> values = {sums.loss,
+                                sums.kl,
+                                sums.ce,
+                                static_cast<double>(sums.tokens),
+                                bytes,
+                                fill.granted,
+                                fill.arrived,
+                                sums.hidden,
+                                asked_to_stop && asked_to_stop() ? 1.0 : 0.0};
   const size_t busy_at = values.size();
   values.resize(busy_at + static_cast<size_t>(collectives_.size()), 0.0);
   values[busy_at + static_cast<size_t>(collectives_.rank())] = busy;
@@ -321,6 +327,7 @@ StepResult TrainingStep::run(int64_t step) {
   result.hidden = total[7] * per_token;
   result.bytes = static_cast<int64_t>(total[4]);
   result.fill = {.granted = total[5], .arrived = total[6]};
+  result.stop = total[8] > 0;
   result.lr = config_.learning_rate(step);
   result.grad_norm = std::sqrt(square) * per_token;
   result.busy_seconds.assign(total + busy_at, total + own_values);

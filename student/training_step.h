@@ -52,6 +52,7 @@ struct StepResult {
   double update_seconds = 0;  ///< of this rank, after its last micro-batch: reduction and update
   int64_t bytes = 0;          ///< soft targets received by all ranks
   LookaheadFill fill;         ///< of all ranks
+  bool stop = false;          ///< some rank was asked to stop; the same on all ranks
   /// Of each rank: its own work up to its last micro-batch, without any waiting.
   std::vector<double> busy_seconds;
 
@@ -110,6 +111,9 @@ class TrainingStep {
   /// gradients have left (for injected faults).
   std::function<void(int64_t step, const at::Tensor& hidden)> on_hidden;
   std::function<void(int64_t step)> on_reduction;
+
+  /// Whether this rank was asked to stop; the step's sums carry it to all ranks. Empty: never.
+  std::function<bool()> asked_to_stop;
 
  private:
   /// A step without its update: losses of this rank's rows, gradients that are under way.

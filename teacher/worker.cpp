@@ -68,8 +68,12 @@ class WorkQueue {
 /// Tells the first student after each step how long this teacher worked and waited.
 class Reporter {
  public:
-  Reporter(const Communicator& world, const Placement& placement, int64_t first_step)
-      : world_(world), placement_(placement), reported_(first_step) {}
+  Reporter(const Communicator& world, const Placement& placement, int64_t first_step,
+           const std::function<bool()>& asked_to_stop)
+      : world_(world),
+        placement_(placement),
+        asked_to_stop_(asked_to_stop),
+        reported_(first_step) {}
 
   /// Reports all steps before `step` that were not. Where a forward pass went over the end of
   /// steps, they share its time.
@@ -81,16 +85,23 @@ class Reporter {
     const double wait_seconds = sender.take_wait_seconds();
     for (; reported_ < step; ++reported_) {
       request_.wait();
-      request_ = send_report(world_, placement_, {seconds / count, wait_seconds / count});
+      request_ = send_report(world_, placement_,
+                             {.seconds = seconds / count,
+                              .wait_seconds = wait_seconds / count,
+                              .stop = asked_to_stop_ && asked_to_stop_()});
     }
     start_ = now;
   }
-  void finish() { request_.wait(); }
+  void finish() {
+    request_.wait();
+    send_report(world_, placement_, {.last = true}).wait();
+  }
 
  private:
   using Clock = std::chrono::steady_clock;
   const Communicator& world_;
   const Placement& placement_;
+  const std::function<bool()>& asked_to_stop_;
   Clock::time_point start_ = Clock::now();
   Request request_;
   int64_t reported_;
@@ -120,7 +131,7 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
   const Placement& placement = transports.placement();
   WorkQueue queue(plan, placement, world.rank());
   SoftTargetSender sender(transports);
-  Reporter reporter(world, placement, plan.first_step);
+  Reporter reporter(world, placement, plan.first_step, hooks.asked_to_stop);
   // Note [Progress] in student/training_step.cpp.
   std::function<void()> progress;
   if (inference.on_cpu()) progress = [&sender] { sender.progress(); };
@@ -138,6 +149,8 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
 
   while (const Work* first = queue.next()) {
     reporter.report_before(first->id.step, sender);
+    // Before the ids of its rows are waited for: where the stream has ended, none will come.
+    if (!sender.await(first->student)) break;
     activity().step = first->id.step;
     std::vector<Held> pass;
     at::Tensor tokens = read(*first);  // (B, S)
@@ -172,7 +185,11 @@ void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,
     }
     sender.progress();
   }
-  reporter.report_before(plan.steps, sender);
+  if (queue.next() == nullptr) reporter.report_before(plan.steps, sender);
+  // Where the stream has ended, every student says so that has units left of this teacher.
+  for (; const Work* left = queue.next(); queue.take())
+    TORCH_CHECK(!sender.await(left->student), "student ", left->student,
+                " goes on with a stream that another has ended");
   sender.finish();
   reporter.finish();
   activity().step = -1;

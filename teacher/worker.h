@@ -23,18 +23,23 @@ struct WorkPlan {
   std::vector<RowRange> units(int student, int students) const;
 };
 
-/// For injected faults.
+/// What else happens while a teacher serves; each may be empty.
 struct ServingHooks {
-  /// Called with each micro-batch's last hidden states (N, C) before its soft targets are made.
+  /// Whether this rank was asked to stop: the first student learns of it with the reports, and
+  /// students end the stream.
+  std::function<bool()> asked_to_stop;
+  /// Called with each micro-batch's last hidden states (N, C) before its soft targets are made (for
+  /// injected faults).
   std::function<void(int64_t step, const at::Tensor& hidden)> on_hidden;
-  /// Called when a micro-batch has been sent, and may be under way.
+  /// Called when a micro-batch has been sent, and may be under way (for injected faults).
   std::function<void(int64_t step)> on_sent;
 };
 
-/// Serves all students for all steps from plan.first_step on. Called by every teacher rank; ends
-/// when its last message has left. A forward pass takes the teacher's next micro-batches, as far as
-/// their credits have come, up to `batch` sequences (0, or fewer than one micro-batch has: one
-/// micro-batch). After each step it reports its waiting time to the first student. Where
+/// Serves all students for all steps from plan.first_step on, or until they end the stream. Called
+/// by every teacher rank; ends when its last message has left. A forward pass takes the teacher's
+/// next micro-batches, as far as their credits have come, up to `batch` sequences (0, or fewer than
+/// one micro-batch has: one micro-batch). After each step it reports its waiting time to the first
+/// student. Where
 /// `own_tokens(step)` says so (empty: never) students have written the input of the step
 /// themselves, and it comes from them; such a micro-batch begins a forward pass of its own.
 void serve_soft_targets(const TeacherInference& inference, const Corpus& corpus,

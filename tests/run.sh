@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/setup.sh
 temper_setup
+temper_install_packages "${temper_slurm_packages[@]}" || say "without Slurm: its tests are skipped"
 temper_build release all
 status=0
 ctest --test-dir build/release --output-on-failure -j 2 "$@" || status=$?

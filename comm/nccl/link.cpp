@@ -105,6 +105,8 @@ class NcclStudentLink : public StudentLink {
     incoming_.push_back(std::move(message));
   }
 
+  void end() override { credits_.grant(kEndOfCredits); }
+
   int64_t arrived() override {
     line_.comm.check_async();
     credits_.progress();
@@ -166,7 +168,10 @@ class NcclTeacherLink : public TeacherLink {
   bool ready(int64_t unit) override {
     line_.comm.check_async();
     const auto bytes = static_cast<int64_t>(ring_.front().buffer.nbytes());
-    if (!credits_.has(unit, bytes)) return false;
+    if (!credits_.has(unit, bytes)) {
+      ended_ = credits_.ended();
+      return false;
+    }
     if (acquired_ - published_ == ring_.size()) return false;  // every buffer is being filled
     return ring_[acquired_ % ring_.size()].left.done();
   }

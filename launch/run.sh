@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Starts temper on many ranks, so that it can be stopped and started again without lost work. `launch/run.sh --help` says how.
+#
+# Why not mpirun alone: on SIGTERM and SIGINT it gives its ranks a second or two and kills them, but SIGUSR1 it hands on
+# at once and waits. So this script starts it deaf to TERM and INT (Slurm sends TERM to every process of a job), out of
+# reach of the terminal's Ctrl-C, and turns these signals into USR1.
+set -uo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: launch/run.sh [-n RANKS] [--max-restarts N] [--srun] [launcher's options] -- temper COMMAND ...
+
+  -n RANKS           ranks to start
+  --max-restarts N   how often a run that crashed is started again from its last checkpoint, with
+                     --run.resume auto (0); not after exit codes 2 (configuration) and 4 (numeric trouble)
+  --srun             start ranks with 'srun --mpi=pmix' instead of mpirun, within a job of Slurm
+  --help             print this and stop
+
+All other options go to the launcher. With mpirun ranks are not bound to cores unless an option says how:
+temper shares the cores out, and mpirun would give each of two ranks one core.
+
+SIGUSR1, SIGTERM and SIGINT (Ctrl-C): the ranks finish their step, save and leave; a second SIGINT ends them at
+once. In a batch job of Slurm, make this script the batch shell (exec), and ask for '--signal=B:USR1@300' and
+'--requeue': after SIGUSR1 and a saved state it puts the job back into the queue.
+
+exit codes: temper's (0 done, 1 the system failed, 2 bad configuration, 3 stopped and saved, 4 numeric trouble);
+130 after a second SIGINT
+TEXT
+}
+
+stopped_code=3
+launcher=mpirun
+max_restarts=0
+ranks=()
+options=()
+while [ $# -gt 0 ] && [ "$1" != -- ]; do
+  case "$1" in
+    -h | --help) usage; exit 0 ;;
+    --srun) launcher=srun; shift ;;
+    -n | -np) ranks=(-n "${2:-}"); shift $(($# > 1 ? 2 : 1)) ;;
+    --max-restarts) max_restarts="${2:-}"; shift $(($# > 1 ? 2 : 1)) ;;
+    *) options+=("$1"); shift ;;
+  esac
+done
+say() { printf 'run.sh: %s\n' "$*" >&2; }
+refuse() { say "error: $*; 'launch/run.sh --help' says how"; exit 2; }
+[ $# -gt 1 ] || refuse "no program to start: give it after --, as in '-n 3 -- temper distill'"
+shift
+[[ "$max_restarts" =~ ^[0-9]+$ ]] || refuse "--max-restarts is '$max_restarts': give a number, 0 or more"
+[ ${#ranks[@]} -eq 0 ] || [[ "${ranks[1]}" =~ ^[1-9][0-9]*$ ]] || refuse "-n is '${ranks[1]}': give the number of ranks, 1 or more"
+command -v "$launcher" >/dev/null || refuse "$launcher is not installed, or not in PATH"
+
+if [ "$launcher" = srun ]; then
+  start=(srun --mpi=pmix "${ranks[@]}" "${options[@]}")
+else
+  bind=(--bind-to none)
+  for option in "${options[@]}"; do
+    case "$option" in --bind-to | -bind-to | --cpu-set | --cpu-list | --rankfile | -rf) bind=() ;; esac
+  done
+  start=(mpirun "${bind[@]}" "${ranks[@]}" "${options[@]}")
+  # A blocked signal waits for ever; for its ranks mpirun lifts that. GNU's env, 8.31 or later, can do it.
+  if env --block-signal=TERM,INT true 2>/dev/null; then start=(env --block-signal=TERM,INT "${start[@]}"); fi
+fi
+
+asked=   # the signal that asked to stop
+interrupts=0
+job=
+ask_to_stop() {
+  asked="${asked:-$1}"
+  if [ "$1" = INT ]; then interrupts=$((interrupts + 1)); fi
+  [ -n "$job" ] || return 0
+  if [ "$interrupts" -gt 1 ]; then
+    say "interrupted again: ending the ranks"
+    # shellcheck disable=SC2046
+    kill -KILL $(cat "/proc/$job/task/$job/children" 2>/dev/null) "$job" 2>/dev/null
+  else
+    kill -USR1 "$job" 2>/dev/null
+  fi
+}
+for signal in USR1 TERM INT; do
+  # shellcheck disable=SC2064
+  trap "ask_to_stop $signal" "$signal"
+done
+
+# Runs the program once; returns its exit code. The launcher has a process group of its own, so that Ctrl-C reaches this
+# script alone, and begins with USR1 ignored, so that one that comes too early does not end it.
+run_once() {
+  set -m
+  (trap '' USR1; exec "${start[@]}" "$@" </dev/null) &
+  job=$!
+  set +m
+  local code nap= pause=1
+  # A trap ends `wait` early. USR1 is sent again after 1, 2, 4 ... seconds: ranks that had not begun did not hear it.
+  while :; do
+    if [ -n "$asked" ] && [ "$interrupts" -lt 2 ]; then
+      sleep $pause >/dev/null 2>&1 &
+      nap=$!
+      wait -n "$job" "$nap" 2>/dev/null
+      kill "$nap" 2>/dev/null
+      kill -USR1 "$job" 2>/dev/null
+      pause=$((2 * pause))
+    else
+      wait "$job"
+    fi
+    kill -0 "$job" 2>/dev/null || break
+  done
+  wait "$job"
+  code=$?
+  job=
+  return $code
+}
+
+requeue() {
+  [ -n "${SLURM_JOB_ID:-}" ] && [ "$asked" = USR1 ] || return 0
+  say "putting job $SLURM_JOB_ID back into the queue"
+  scontrol requeue "$SLURM_JOB_ID" || say "warning: Slurm did not requeue job $SLURM_JOB_ID (was it submitted with --requeue?)"
+}
+
+arguments=("$@")
+for ((restarts = 0; ; ++restarts)); do
+  run_once "${arguments[@]}"
+  code=$?
+  if [ "$interrupts" -gt 1 ]; then exit 130; fi
+  if [ -n "$asked" ]; then
+    case $code in
+      0 | 2 | 4) ;;
+      "$stopped_code") requeue ;;
+      138 | 143 | 130)
+        say "stopped by SIG$asked before the ranks had begun"
+        code=$stopped_code
+        requeue
+        ;;
+    esac
+    exit $code
+  fi
+  case $code in 0 | 2 | "$stopped_code" | 4) exit $code ;; esac
+  if [ "$restarts" -ge "$max_restarts" ]; then
+    [ "$max_restarts" -eq 0 ] || say "exit code $code; not started again, $max_restarts restarts were allowed"
+    exit $code
+  fi
+  say "exit code $code; starting again from the last checkpoint (restart $((restarts + 1)) of $max_restarts)"
+  arguments=("$@" --run.resume auto)
+done

@@ -1,0 +1,109 @@
+# A real Slurm cluster of one node on this machine, to be sourced: Debian's slurmctld, slurmd and munge, with all their
+# files in a folder of their own. Needs root.
+#
+#   slurm_check     returns 1 and says why where this machine does not let us
+#   slurm_up        brings it up and sets SLURM_CONF, so that sbatch, srun and scancel speak to it; takes it down on EXIT
+#   slurm_down      takes it down; jobs end
+#
+# slurm_low_options and slurm_more are further words of the partition low, and a further line of slurm.conf.
+#
+# Partitions: low (the default; its jobs are requeued when high needs the node) and high. The node has 4 CPUs whatever
+# the machine has. Nothing under /etc/slurm or /var is touched, and ports are free ones of 127.0.0.1.
+
+slurm_dir=
+
+slurm_check() {
+  local tool
+  for tool in slurmctld slurmd sbatch srun scancel squeue scontrol munged; do
+    command -v "$tool" >/dev/null ||
+      { echo "no Slurm: $tool is not installed (Debian: slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge)"; return 1; }
+  done
+  [ "$(id -u)" -eq 0 ] || { echo "no Slurm: slurmd needs root"; return 1; }
+}
+
+slurm_free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+slurm_stop() {  # PID FILE
+  local pid
+  pid="$(cat "$1" 2>/dev/null)" || return 0
+  [ -n "$pid" ] || return 0
+  kill "$pid" 2>/dev/null || return 0
+  for _ in $(seq 50); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.1; done
+  kill -9 "$pid" 2>/dev/null || true
+}
+
+slurm_down() {
+  [ -n "$slurm_dir" ] || return 0
+  scancel --signal=KILL --full --partition=low,high 2>/dev/null || true
+  scancel --partition=low,high 2>/dev/null || true
+  for _ in $(seq 50); do [ -z "$(squeue -h 2>/dev/null)" ] && break; sleep 0.2; done
+  slurm_stop "$slurm_dir/slurmctld.pid"
+  slurm_stop "$slurm_dir/slurmd.pid"
+  slurm_stop "$slurm_dir/munged.pid"
+  if [ "${TEMPER_SLURM_KEEP:-no}" = no ]; then rm -rf "$slurm_dir"; fi
+  slurm_dir=
+}
+
+slurm_up() {
+  local host
+  host="$(hostname -s)"
+  slurm_dir="$(mktemp -d /tmp/temper-slurm-XXXXXX)"
+  chmod 755 "$slurm_dir"
+  trap slurm_down EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  mkdir "$slurm_dir/munge" "$slurm_dir/state" "$slurm_dir/spool"
+  dd if=/dev/urandom of="$slurm_dir/munge/key" bs=1 count=1024 status=none
+  chmod 400 "$slurm_dir/munge/key"
+  munged --force --key-file "$slurm_dir/munge/key" --socket "$slurm_dir/munge/socket" --num-threads 2 \
+    --pid-file "$slurm_dir/munged.pid" --log-file "$slurm_dir/munge/log" --seed-file "$slurm_dir/munge/seed" \
+    2>"$slurm_dir/munge/errors" || { cat "$slurm_dir/munge/errors"; return 1; }
+  : >"$slurm_dir/plugstack.conf"
+  cat >"$slurm_dir/slurm.conf" <<CONF
+ClusterName=temper
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=$(slurm_free_port)
+SlurmdPort=$(slurm_free_port)
+SlurmUser=root
+AuthType=auth/munge
+# A requeued job waits for as long as credentials last before it starts again.
+AuthInfo=socket=$slurm_dir/munge/socket,cred_expire=5
+StateSaveLocation=$slurm_dir/state
+SlurmdSpoolDir=$slurm_dir/spool
+SlurmctldPidFile=$slurm_dir/slurmctld.pid
+SlurmdPidFile=$slurm_dir/slurmd.pid
+SlurmctldLogFile=$slurm_dir/slurmctld.log
+SlurmdLogFile=$slurm_dir/slurmd.log
+PlugStackConfig=$slurm_dir/plugstack.conf
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=pmix
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+SchedulerParameters=bf_interval=2,sched_interval=2
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+ReturnToService=2
+${slurm_more:-}
+NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=2000
+PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE OverSubscribe=NO MaxTime=INFINITE ${slurm_low_options:-}
+PartitionName=high Nodes=ALL PriorityTier=2 PreemptMode=OFF OverSubscribe=NO MaxTime=INFINITE
+CONF
+  export SLURM_CONF="$slurm_dir/slurm.conf"
+  slurmctld -f "$SLURM_CONF" 2>"$slurm_dir/errors" || { cat "$slurm_dir/errors"; return 1; }
+  slurmd -f "$SLURM_CONF" 2>"$slurm_dir/errors" || { cat "$slurm_dir/errors"; return 1; }
+  for _ in $(seq 100); do
+    [ "$(sinfo -h -p low -o %T 2>/dev/null)" = idle ] && return 0
+    sleep 0.2
+  done
+  echo "Slurm's node did not come up:"
+  sinfo -N -l
+  tail -5 "$slurm_dir/slurmctld.log" "$slurm_dir/slurmd.log"
+  return 1
+}
