@@ -358,10 +358,10 @@ void DistillJob::distil(int64_t repetition) {
     own.gradient_path = config.gradient_path;
     own.faults = &*faults_;
   }
-  for (const int student : placement.students)
-    own.rank_names.push_back(rank_names_[static_cast<size_t>(student)]);
-  for (const int teacher : placement.teachers)
-    own.teacher_names.push_back(rank_names_[static_cast<size_t>(teacher)]);
+  for (const int rank : placement.students)
+    own.rank_names.push_back(rank_names_[static_cast<size_t>(rank)]);
+  for (const int rank : placement.teachers)
+    own.teacher_names.push_back(rank_names_[static_cast<size_t>(rank)]);
   std::unique_ptr<SoftTargetSource> soft_targets = source(work, seed);
   auto* const stream = dynamic_cast<SoftTargetReceiver*>(soft_targets.get());
   if (stream != nullptr) {

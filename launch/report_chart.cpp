@@ -36,8 +36,8 @@ std::string svg_curve(const ChartCurve& curve, const std::vector<ChartBucket>& b
   }
   std::string svg;
   if (!band.empty()) svg += "<path class=\"band " + curve.color + "\" d=\"" + band + "\"/>";
-  return svg + "<path class=\"line " + curve.color + (curve.dashed ? " dashed" : "") + "\" d=\"" +
-         line + "\"/>";
+  return svg + "<path class=\"line " + curve.color +
+         (curve.stroke.empty() ? "" : " " + curve.stroke) + "\" d=\"" + line + "\"/>";
 }
 
 /// 1, 2 and 5 times powers of ten inside [low, high].
@@ -100,7 +100,7 @@ std::string draw(const LineChart& chart) {
       high = std::max(high, bucket.high);
       any = true;
     }
-    if (any) legend += legend_key(curve.color, curve.dashed, curve.name);
+    if (any) legend += legend_key(curve.color, curve.stroke, curve.name);
   }
   if (low > high) return "";
   if (left == right) {

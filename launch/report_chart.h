@@ -17,7 +17,7 @@ struct ChartCurve {
   std::string name;
   std::string color;               ///< class: c1 to c5
   std::vector<ChartPoint> points;  ///< ascending x
-  bool dashed = false;
+  std::string stroke = {};         ///< class: empty, dashed or dotted
 };
 
 /// A point that is marked on a chart, with a line down to the x axis.

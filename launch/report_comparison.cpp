@@ -17,9 +17,12 @@ namespace {
 
 constexpr size_t kColors = 5;
 
-/// Runs wear the colours in order; the next round of them is dashed.
+/// Runs wear the colours in order; the next round of them is dashed, the one after dotted.
 std::string color_of(size_t run) { return format("c%zu", run % kColors + 1); }
-bool dashed(size_t run) { return run / kColors % 2 == 1; }
+std::string stroke_of(size_t run) {
+  constexpr const char* kStrokes[] = {"", "dashed", "dotted"};
+  return kStrokes[run / kColors % 3];
+}
 
 bool is_run_model(const ReportResult& result) {
   return result.name == "student, distilled" || result.name == "model";
@@ -36,6 +39,7 @@ std::string cell(const std::string& name, double value, const char* pattern, dou
 }
 
 std::string results_table(const std::vector<ReportRun>& runs) {
+  const bool exact = std::any_of(runs.begin(), runs.end(), knows_truth);
   std::string rows;
   for (size_t i = 0; i < runs.size(); ++i) {
     const ReportRun& run = runs[i];
@@ -46,11 +50,13 @@ std::string results_table(const std::vector<ReportRun>& runs) {
         model += format(", seed %.0f", result.seed);
       rows += "<tbody><tr><th scope=\"row\"><b class=\"" + color_of(i) + "\">" +
               escape_html(run.name) + "</b><small>" + model + "</small></th>";
-      rows += cell("NLL", result.before.nll, "%.4f") +
-              cell("NLL, calibrated", result.after.nll, "%.4f") +
+      rows += cell("NLL", result.before.nll, "%.4f");
+      if (exact) rows += cell("KL to the truth", result.before.exact_kl, "%.4f");
+      rows += cell("NLL, calibrated", result.after.nll, "%.4f") +
               cell("ECE", result.before.ece, "%.2f%%", 100) +
-              cell("ECE, calibrated", result.after.ece, "%.2f%%", 100) +
-              cell("T", result.temperature, "%.4f") +
+              cell("ECE, calibrated", result.after.ece, "%.2f%%", 100);
+      if (exact) rows += cell("ECE, exact", result.before.exact_ece, "%.2f%%", 100);
+      rows += cell("T", result.temperature, "%.4f") +
               cell("accuracy", result.before.accuracy, "%.2f%%", 100);
       // The summary has the speed of the first student alone.
       const bool timed = is_run_model(result) && !std::exchange(seen, true);
@@ -62,13 +68,21 @@ std::string results_table(const std::vector<ReportRun>& runs) {
   }
   if (rows.empty()) return "";
   std::string head;
-  for (const char* name :
-       {"NLL", "NLL, calibrated", "ECE", "ECE, calibrated", "T", "accuracy", "tokens/s"})
-    head += std::string("<th scope=\"col\">") + name + "</th>";
+  std::vector<const char*> names = {"NLL", "NLL, calibrated", "ECE",     "ECE, calibrated",
+                                    "T",   "accuracy",        "tokens/s"};
+  if (exact) {
+    names.insert(names.begin() + 1, "KL to the truth");
+    names.insert(names.begin() + 5, "ECE, exact");
+  }
+  for (const char* name : names) head += std::string("<th scope=\"col\">") + name + "</th>";
   return heading(2, "Results on the test part") + "<table><thead><tr><th scope=\"col\">run</th>" +
          head + "</tr></thead>\n" + rows +
          "</table>\n<p><small>NLL in nats per token; ECE: expected calibration error over 15 bins; "
-         "T: the temperature, fitted on the fit part; tokens/s: of the student's training. Runs "
+         "T: the temperature, fitted on the fit part; " +
+         (exact ? "KL to the truth and exact ECE: against the language's own distribution, at T = "
+                  "1; "
+                : "") +
+         "tokens/s: of the student's training. Runs "
          "on different data or with different tokenizers do not compare.</small></p>\n";
 }
 
@@ -133,7 +147,7 @@ std::vector<ChartCurve> curves(const std::vector<ReportRun>& runs, double Metric
   std::vector<ChartCurve> all;
   for (size_t i = 0; i < runs.size(); ++i) {
     const Lines& lines = runs[i].metrics;
-    ChartCurve curve{runs[i].name, color_of(i), {}, dashed(i)};
+    ChartCurve curve{runs[i].name, color_of(i), {}, stroke_of(i)};
     for (const MetricsLine& line : lines) {
       if (!late || line.step >= (lines.front().step + lines.back().step) / 2)
         curve.points.push_back({line.step, line.*value});
@@ -152,7 +166,7 @@ LineChart likelihood(const std::vector<ReportRun>& runs) {
     const auto& results = runs[i].results;
     const auto found = std::find_if(results.begin(), results.end(), is_run_model);
     if (found == results.end() || found->nll_curve.empty()) continue;
-    chart.curves.push_back({runs[i].name, color_of(i), found->nll_curve, dashed(i)});
+    chart.curves.push_back({runs[i].name, color_of(i), found->nll_curve, stroke_of(i)});
     chart.marks.push_back({found->temperature, found->fit_nll, color_of(i)});
   }
   return chart;

@@ -63,7 +63,7 @@ std::string draw(const ReliabilityDiagram& diagram) {
     }
     if (line.empty()) continue;
     svg += "<path class=\"line " + side.color + "\" d=\"" + line + "\"/>" + dots;
-    legend += legend_key(side.color, false, side.name);
+    legend += legend_key(side.color, "", side.name);
   }
   return legend.empty() ? "" : figure(diagram.title, diagram.note, legend, kHeight, svg);
 }
@@ -78,7 +78,7 @@ std::string draw_histogram(const ReliabilityDiagram& diagram) {
     for (const ReliabilityBin& bin : side.bins) {
       if (std::isfinite(bin.tokens)) most = std::max(most, bin.tokens / tokens);
     }
-    legend += legend_key(side.color, false, side.name);
+    legend += legend_key(side.color, "", side.name);
     const double mean = mean_confidence(side.bins);
     if (std::isfinite(mean))
       note += (note.empty() ? "mean confidence " : " → ") + format("%.2f%%", 100 * mean);

@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -76,6 +77,8 @@ ReportMetrics read_metrics(const Json& json) {
   metrics.ece = number(json, "ece");
   metrics.ece_equal_mass = number(json, "ece_equal_mass");
   metrics.brier = number(json, "brier");
+  metrics.exact_kl = number(field(json, "exact"), "kl");
+  metrics.exact_ece = number(field(json, "exact"), "ece");
   metrics.tokens = number(json, "tokens");
   const Json& bins = field(json, "bins");
   if (!bins.is_array()) return metrics;
@@ -145,6 +148,12 @@ std::string ReportRun::option(const std::string& section, const std::string& key
     if (inside && line.rfind(key + " = ", 0) == 0) return line.substr(key.size() + 3);
   }
   return "";
+}
+
+bool knows_truth(const ReportRun& run) {
+  return std::any_of(run.results.begin(), run.results.end(), [](const ReportResult& result) {
+    return std::isfinite(result.before.exact_kl);
+  });
 }
 
 ReportRun read_run(const std::string& run_dir) {

@@ -26,6 +26,7 @@ struct MetricsLine {
 /// What the summary says of a model on the test part at one temperature; NaN where missing.
 struct ReportMetrics {
   double nll = NAN, accuracy = NAN, ece = NAN, ece_equal_mass = NAN, brier = NAN, tokens = NAN;
+  double exact_kl = NAN, exact_ece = NAN;  ///< where the true distribution is known
   std::vector<ReliabilityBin> bins;
 };
 
@@ -52,6 +53,9 @@ struct ReportRun {
   /// The value of `key` in [`section`] of config.ini; empty if it is not there.
   std::string option(const std::string& section, const std::string& key) const;
 };
+
+/// Whether a model of the run was measured against the true distribution of its corpus.
+bool knows_truth(const ReportRun& run);
 
 /// Reads what is there. A last line of metrics that was cut off (the run was killed) is left out.
 /// Throws c10::ValueError if the folder holds neither config.ini nor metrics.jsonl nor

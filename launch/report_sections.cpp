@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <utility>
 
 #include "launch/progress.h"
@@ -33,7 +34,8 @@ bool soft_targets(const ReportRun& run) {
 /// A number of each seed as one text: the mean and, where there are several seeds, largest minus
 /// smallest.
 std::string over_seeds(const std::vector<const ReportResult*>& group,
-                       double (*get)(const ReportResult&), const char* pattern, double unit) {
+                       const std::function<double(const ReportResult&)>& get, const char* pattern,
+                       double unit) {
   double low = INFINITY, high = -INFINITY, sum = 0;
   for (const ReportResult* result : group) {
     const double value = unit * get(*result);
@@ -56,44 +58,56 @@ std::string cell(const char* name, const std::string& content) {
   return std::string("<td data-name=\"") + name + "\">" + content + "</td>";
 }
 
-std::string result_rows(const std::string& name, const std::vector<const ReportResult*>& group) {
+/// A column of the results: a metric before and after calibration.
+struct Column {
+  const char* name;
+  double ReportMetrics::*value;
+  const char* pattern;
+  double unit;
+};
+
+/// `exact`: the true distribution is known.
+std::vector<Column> columns_of(bool exact) {
+  std::vector<Column> columns = {{"NLL", &ReportMetrics::nll, "%.4f", 1},
+                                 {"accuracy", &ReportMetrics::accuracy, "%.2f%%", 100},
+                                 {"ECE", &ReportMetrics::ece, "%.2f%%", 100},
+                                 {"ECE, equal mass", &ReportMetrics::ece_equal_mass, "%.2f%%", 100},
+                                 {"Brier", &ReportMetrics::brier, "%.4f", 1}};
+  if (exact) {
+    columns.push_back({"KL to the truth", &ReportMetrics::exact_kl, "%.4f", 1});
+    columns.push_back({"ECE, exact", &ReportMetrics::exact_ece, "%.2f%%", 100});
+  }
+  return columns;
+}
+
+std::string result_rows(const std::string& name, const std::vector<const ReportResult*>& group,
+                        const std::vector<Column>& columns) {
   using R = const ReportResult&;
   const auto count = static_cast<int>(group.size());
   const double weights = group.front()->parameters;
   const bool undetermined = std::any_of(group.begin(), group.end(),
                                         [](const ReportResult* r) { return r->undetermined; });
+  const auto cells = [&](ReportMetrics ReportResult::*metrics) {
+    std::string html;
+    for (const Column& column : columns) {
+      html += cell(column.name, over_seeds(
+                                    group, [&](R r) { return r.*metrics.*column.value; },
+                                    column.pattern, column.unit));
+    }
+    return html;
+  };
   std::string html = "<tbody><tr><th rowspan=\"2\" scope=\"rowgroup\"><b class=\"" +
                      color_of(name) + "\">" + escape_html(name) + "</b>";
   if (count > 1) html += format("<small>%d seeds</small>", count);
   html += "</th><td rowspan=\"2\" class=\"weights\" data-name=\"weights\">" +
           (std::isfinite(weights) ? count_text(weights) : "–") + "</td>";
-  html += "<td class=\"stage\">before calibration</td>" + cell("T", "1");
-  html += cell("NLL", over_seeds(
-                          group, [](R r) { return r.before.nll; }, "%.4f", 1));
-  html += cell("accuracy", over_seeds(
-                               group, [](R r) { return r.before.accuracy; }, "%.2f%%", 100));
-  html += cell("ECE", over_seeds(
-                          group, [](R r) { return r.before.ece; }, "%.2f%%", 100));
-  html += cell("ECE, equal mass",
-               over_seeds(
-                   group, [](R r) { return r.before.ece_equal_mass; }, "%.2f%%", 100));
-  html += cell("Brier", over_seeds(
-                            group, [](R r) { return r.before.brier; }, "%.4f", 1));
+  html +=
+      "<td class=\"stage\">before calibration</td>" + cell("T", "1") + cells(&ReportResult::before);
   html += "</tr>\n<tr><td class=\"stage\">after</td>";
   html += cell("T", over_seeds(
                         group, [](R r) { return r.temperature; }, "%.4f", 1) +
-                        (undetermined ? "<small>not determined</small>" : ""));
-  html += cell("NLL", over_seeds(
-                          group, [](R r) { return r.after.nll; }, "%.4f", 1));
-  html += cell("accuracy", over_seeds(
-                               group, [](R r) { return r.after.accuracy; }, "%.2f%%", 100));
-  html += cell("ECE", over_seeds(
-                          group, [](R r) { return r.after.ece; }, "%.2f%%", 100));
-  html += cell("ECE, equal mass",
-               over_seeds(
-                   group, [](R r) { return r.after.ece_equal_mass; }, "%.2f%%", 100));
-  html += cell("Brier", over_seeds(
-                            group, [](R r) { return r.after.brier; }, "%.4f", 1));
+                        (undetermined ? "<small>not determined</small>" : "")) +
+          cells(&ReportResult::after);
   return html + "</tr></tbody>\n";
 }
 
@@ -114,17 +128,19 @@ std::string results_section(const ReportRun& run, int level) {
   std::string html = heading(level, "Results on the test part") +
                      "<table><thead><tr><th scope=\"col\">model</th><th "
                      "scope=\"col\">weights</th><th></th>";
-  for (const char* name : {"T", "NLL", "accuracy", "ECE", "ECE, equal mass", "Brier"}) {
-    html += std::string("<th scope=\"col\">") + name + "</th>";
-  }
+  const bool exact = knows_truth(run);
+  const std::vector<Column> columns = columns_of(exact);
+  html += "<th scope=\"col\">T</th>";
+  for (const Column& column : columns)
+    html += std::string("<th scope=\"col\">") + column.name + "</th>";
   html += "</tr></thead>\n";
-  for (const auto& [name, group] : groups) html += result_rows(name, group);
+  for (const auto& [name, group] : groups) html += result_rows(name, group, columns);
   if (std::isfinite(run.entropy_floor)) {
     html +=
         "<tbody><tr><th scope=\"row\"><b>entropy floor</b></th><td class=\"none\"></td><td "
         "class=\"none\"></td><td class=\"none\"></td>" +
         cell("NLL", format("%.4f", run.entropy_floor)) +
-        "<td class=\"none\" colspan=\"4\"></td></tr></tbody>\n";
+        format("<td class=\"none\" colspan=\"%zu\"></td></tr></tbody>\n", columns.size() - 1);
   }
   html += "</table>\n<p><small>";
   const double tokens = run.results.front().before.tokens;
@@ -133,6 +149,7 @@ std::string results_section(const ReportRun& run, int level) {
       "NLL in nats per token; ECE: expected calibration error over 15 bins; T: the temperature, "
       "fitted on the fit part, that logits "
       "are divided by.";
+  if (exact) html += " KL to the truth and exact ECE: against the language's own distribution.";
   if (several)
     html += " Values are means over the seeds; the spread is the largest minus the smallest.";
   if (std::isfinite(run.entropy_rate)) {
@@ -181,7 +198,8 @@ std::string calibration_section(const ReportRun& run, int level) {
     reliability += draw(diagram);
     histograms += draw_histogram(diagram);
     if (result->nll_curve.empty()) continue;
-    likelihood.curves.push_back({result->name + seed, color, result->nll_curve, color == "c2"});
+    likelihood.curves.push_back(
+        {result->name + seed, color, result->nll_curve, color == "c2" ? "dashed" : ""});
     likelihood.marks.push_back({result->temperature, result->fit_nll, color});
     likelihood.note += (likelihood.note.empty() ? "the fit is marked: " : ", ") +
                        format("T = %.4f", result->temperature) +
@@ -200,7 +218,7 @@ std::string calibration_section(const ReportRun& run, int level) {
 
 ChartCurve curve(const std::string& name, const std::string& color, const Lines& lines,
                  double MetricsLine::*value) {
-  ChartCurve curve{name, color, {}, color == "c2"};
+  ChartCurve curve{name, color, {}, color == "c2" ? "dashed" : ""};
   curve.points.reserve(lines.size());
   for (const MetricsLine& line : lines) curve.points.push_back({line.step, line.*value});
   return curve;

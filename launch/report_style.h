@@ -38,6 +38,7 @@ figcaption b{font-weight:600}
 .key{display:inline-flex;align-items:center;gap:6px}
 .key i{width:20px;border-top:3px solid currentColor}
 .key i.dashed{border-top-style:dashed}
+.key i.dotted{border-top-style:dotted}
 svg{display:block;width:100%;height:auto}
 svg text{font-size:11.5px;fill:var(--soft);font-variant-numeric:tabular-nums}
 svg path{fill:none}
@@ -46,6 +47,7 @@ svg .axis{stroke:var(--soft);stroke-width:1}
 svg .diagonal{stroke:var(--soft);stroke-width:1;stroke-dasharray:2 4}
 svg .line{stroke:currentColor;stroke-width:1.75;stroke-linejoin:round;stroke-linecap:round}
 svg .line.dashed{stroke-dasharray:5 4}
+svg .line.dotted{stroke-dasharray:1 3.5}
 svg .band{fill:currentColor;fill-opacity:.16}
 a{color:var(--c1)}
 h3{font-size:16px;margin:28px 0 10px}

@@ -114,9 +114,10 @@ std::string x_ticks(const Axis& x, double bottom, const std::vector<double>& tic
   return svg;
 }
 
-std::string legend_key(const std::string& color, bool dashed, const std::string& name) {
-  return "<span class=\"key\"><i class=\"" + color + (dashed ? " dashed" : "") + "\"></i>" +
-         escape_html(name) + "</span>";
+std::string legend_key(const std::string& color, const std::string& stroke,
+                       const std::string& name) {
+  return "<span class=\"key\"><i class=\"" + color + (stroke.empty() ? "" : " " + stroke) +
+         "\"></i>" + escape_html(name) + "</span>";
 }
 
 std::string figure(const std::string& title, const std::string& note, const std::string& legend,

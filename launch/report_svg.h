@@ -45,7 +45,8 @@ std::string x_ticks(const Axis& x, double bottom, const std::vector<double>& tic
                     const std::vector<std::string>& texts);
 
 /// An entry of a legend; `color` is a class of the style sheet.
-std::string legend_key(const std::string& color, bool dashed, const std::string& name);
+std::string legend_key(const std::string& color, const std::string& stroke,
+                       const std::string& name);
 
 /// Title, note (may be empty), legend and drawing as a <figure>.
 std::string figure(const std::string& title, const std::string& note, const std::string& legend,
