@@ -168,7 +168,7 @@ void Checkpointer::fail() {
                         (published_ > 0
                              ? "that of step " + std::to_string(published_) + " is intact: "
                              : std::string("there is none before it: ")) +
-                        "make space there, and go on with --run.resume auto");
+                        "when that is mended, go on with --run.resume auto");
 }
 
 std::string Checkpointer::newest() const {

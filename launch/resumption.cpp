@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <sstream>
+#include <vector>
 
 #include "comm/agree.h"
 #include "data/atomic_file.h"
@@ -30,14 +31,26 @@ fs::path resolved(const std::string& path) {
   return found;
 }
 
-nlohmann::json read_results(const fs::path& dir) {
-  nlohmann::json results = nlohmann::json::object();
+bool is_stage(const std::string& name) {
+  return name == "train" || name == "teacher" || name.starts_with("distilled-") ||
+         name.starts_with("hard-labels-");
+}
+
+/// The files of results; others in the folder are not ours.
+std::vector<fs::path> result_files(const fs::path& dir) {
+  std::vector<fs::path> files;
   std::error_code ignored;
   for (const fs::directory_entry& entry : fs::directory_iterator(dir, ignored)) {
-    if (entry.path().extension() == ".json")
-      results[entry.path().stem().string()] =
-          read_json_file(entry.path().string(), kMaxResultBytes);
+    if (entry.path().extension() == ".json" && is_stage(entry.path().stem().string()))
+      files.push_back(entry.path());
   }
+  return files;
+}
+
+nlohmann::json read_results(const fs::path& dir) {
+  nlohmann::json results = nlohmann::json::object();
+  for (const fs::path& file : result_files(dir))
+    results[file.stem().string()] = read_json_file(file.string(), kMaxResultBytes);
   return results;
 }
 
@@ -87,7 +100,7 @@ Resumption::Resumption(std::string resume, std::string run_dir, std::string main
     const std::string stages = run_dir_ + "/stages", all = run_dir_ + "/" + kCheckpoints;
     std::error_code ignored;
     if (resume_ == "no") {
-      fs::remove_all(stages, ignored);
+      for (const fs::path& file : result_files(stages)) fs::remove(file, ignored);
       remove_checkpoints(all);
     }
     remove_stale_checkpoints(all);

@@ -11,6 +11,7 @@
 #include <random>
 #include <thread>
 
+#include "tests/launch/arguments.h"
 #include "tests/launch/killable_job.h"
 #include "tests/launch/launcher.h"
 
@@ -18,17 +19,6 @@ namespace temper {
 namespace {
 
 namespace fs = std::filesystem;
-using Arguments = std::vector<std::string>;
-
-/// An option that is given again replaces the one before it.
-Arguments operator+(Arguments some, const Arguments& more) {
-  for (const std::string& word : more) {
-    const auto at = word.starts_with("--") ? std::find(some.begin(), some.end(), word) : some.end();
-    if (at != some.end()) some.erase(at, at + 2);
-  }
-  some.insert(some.end(), more.begin(), more.end());
-  return some;
-}
 
 /// Data, teacher and rows, for distill and record alike.
 const Arguments kShared = {

@@ -88,6 +88,68 @@ TEST(OptimizerTest, PartsGiveTheBitsOfTheWhole) {
   EXPECT_TRUE(at::equal(whole.flat_weights(), cut.flat_weights()));
 }
 
+// The state of three ranks goes on as that of two, and as that of one.
+TEST(OptimizerTest, GoesOnFromAStateThatWasCutOtherwise) {
+  TrainConfig config;
+  const auto gradient = [](int64_t step, int64_t count) {
+    at::manual_seed(static_cast<uint64_t>(step) + 9);
+    return at::randn({count}, at::kFloat);  // (P)
+  };
+  Transformer reference(tiny());
+  reference.init_weights(1);
+  reference.require_gradients();
+  const int64_t count = reference.flat_weights().numel();
+  // Cut where both halves and thirds are, so that every rank updates the same pieces.
+  const std::vector<Shard> pieces = {{0, 48}, {48, 80}, {128, count - 128}};
+  Optimizer undisturbed(reference, config, pieces);
+  const auto run = [&](Transformer& model, std::vector<Optimizer*> ranks, int64_t from,
+                       int64_t to) {
+    const at::NoGradGuard no_grad;
+    for (int64_t step = from; step < to; ++step) {
+      model.flat_gradients().copy_(gradient(step, count));
+      for (Optimizer* rank : ranks) rank->step(1e-2);
+    }
+  };
+  run(reference, {&undisturbed}, 0, 3);
+  std::vector<OptimizerState> states;
+  Transformer saved(tiny());
+  saved.init_weights(1);
+  saved.require_gradients();
+  std::vector<Optimizer> three;
+  for (const Shard& piece : pieces) three.emplace_back(saved, config, std::vector<Shard>{piece});
+  run(saved, {&three[0], &three[1], &three[2]}, 0, 3);
+  for (const Optimizer& rank : three) states.push_back(rank.copy_state({0, count}));
+  // A whole optimizer's state, in two parts that cross the pieces.
+  std::vector<OptimizerState> halves = {undisturbed.copy_state({0, 100}),
+                                        undisturbed.copy_state({100, count - 100})};
+  EXPECT_EQ(halves[0].parts.size(), 2u);
+  run(reference, {&undisturbed}, 3, 6);
+
+  for (const std::vector<OptimizerState>& from : {states, halves}) {
+    Transformer model(tiny());
+    model.require_gradients();
+    const at::NoGradGuard no_grad;
+    model.flat_weights().copy_(saved.flat_weights());
+    Optimizer first(model, config, {pieces[2]}), second(model, config, {pieces[0], pieces[1]});
+    first.restore(from);
+    second.restore(from);
+    run(model, {&first, &second}, 3, 6);
+    EXPECT_TRUE(at::equal(model.flat_weights(), reference.flat_weights()));
+    const OptimizerState end = second.copy_state({0, count}),
+                         wanted = undisturbed.copy_state({0, 128});
+    EXPECT_EQ(end.updates, 6);
+    EXPECT_TRUE(at::equal(end.moments, wanted.moments));
+  }
+
+  Optimizer other(saved, config, {{0, count}});
+  EXPECT_THROW(other.restore({states[0], states[2]}), c10::ValueError);  // a piece is missing
+  states[1].updates = 2;
+  EXPECT_THROW(other.restore(states), c10::ValueError);
+  config.optimizer = "sgd";
+  Optimizer sgd(saved, config, {{0, count}});
+  EXPECT_THROW(sgd.restore(halves), c10::ValueError);
+}
+
 TEST(OptimizerTest, SgdIsPlain) {
   Transformer model(tiny());
   model.init_weights(1);
