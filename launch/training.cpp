@@ -122,7 +122,10 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
     const bool saves = !stage.checkpoint_dir.empty() && stage.train.checkpoint_every > 0 &&
                        ((number + 1) % stage.train.checkpoint_every == 0 || last);
     if (saves || last) step.settle();
-    if (saves && stage.faults != nullptr) stage.faults->in_save(number);
+    if (saves && stage.faults != nullptr) {
+      const InPhase saving(Phase::kSaving);
+      stage.faults->in_save(number);
+    }
     if (logs) {
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};

@@ -12,15 +12,15 @@
 
 namespace temper {
 
-/// `mpirun -n 2 temper ARGUMENTS…` that the test may kill.
+/// `mpirun -n RANKS temper ARGUMENTS…` that the test may kill.
 class KillableJob {
  public:
-  KillableJob(const std::vector<std::string>& arguments, const std::string& log) {
+  KillableJob(const std::vector<std::string>& arguments, const std::string& log, int ranks = 2) {
     std::fflush(nullptr);
     pid_ = fork();
     if (pid_ != 0) return;
-    std::vector<std::string> all = {
-        TEMPER_MPIEXEC, "--oversubscribe", "--bind-to", "none", "-n", "2", TEMPER_PROGRAM};
+    std::vector<std::string> all = {TEMPER_MPIEXEC, "--oversubscribe",     "--bind-to",   "none",
+                                    "-n",           std::to_string(ranks), TEMPER_PROGRAM};
     all.insert(all.end(), arguments.begin(), arguments.end());
     std::vector<char*> argv;
     for (std::string& word : all) argv.push_back(word.data());
@@ -42,9 +42,11 @@ class KillableJob {
     return pids;
   }
   bool running() {
-    if (pid_ > 0 && waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = -1;
+    if (pid_ > 0 && waitpid(pid_, &status_, WNOHANG) == pid_) pid_ = -1;
     return pid_ > 0;
   }
+  /// mpirun's exit code, once the job is over.
+  int code() const { return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_); }
   /// As when the machine goes down.
   void kill_all() {
     const std::vector<pid_t> children = ranks();
@@ -61,10 +63,11 @@ class KillableJob {
 
  private:
   void wait() {
-    if (pid_ > 0) waitpid(pid_, nullptr, 0);
+    if (pid_ > 0) waitpid(pid_, &status_, 0);
     pid_ = -1;
   }
   pid_t pid_ = -1;
+  int status_ = 0;
 };
 
 }  // namespace temper
