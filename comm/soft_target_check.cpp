@@ -3,18 +3,31 @@
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace temper {
 namespace {
 
 // A sum has a NaN in it where a value has, and is never finite where one is +infinity. It may also
-// be so for other reasons: then every value is looked at.
+// be so for other reasons: then every value is looked at. In chunks, since a sum of bf16 makes a
+// copy in fp32 first.
 bool sound(const at::Tensor& values) {
   if (!values.defined() || values.scalar_type() == at::kByte || values.numel() == 0) return true;
   const at::NoGradGuard no_grad;
-  if (std::isfinite(values.sum(at::kFloat).item<float>())) return true;
-  return !(at::isnan(values).any().item<bool>() || at::isposinf(values).any().item<bool>());
+  const int64_t rows = values.size(0);
+  const int64_t step =
+      values.is_cuda() ? rows : std::max<int64_t>(1, (int64_t{1} << 20) / values.size(1));
+  std::vector<at::Tensor> sums;  // of ()
+  for (int64_t begin = 0; begin < rows; begin += step)
+    sums.push_back(values.narrow(0, begin, std::min(step, rows - begin)).sum(at::kFloat));
+  if (std::isfinite(at::stack(sums).sum().item<float>())) return true;
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const at::Tensor part = values.narrow(0, begin, std::min(step, rows - begin));  // (step, W)
+    if (at::isnan(part).any().item<bool>() || at::isposinf(part).any().item<bool>()) return false;
+  }
+  return true;
 }
 
 void check_shape(const at::Tensor& part, const char* name, int64_t tokens, int64_t columns,

@@ -1,15 +1,14 @@
 // Note [Standing still]
 // ~~~~~~~~~~~~~~~~~~~~~
 // Each process has a thread that looks around a few times within the deadline. It writes down that
-// it runs (alive_ns), and when the main thread was last seen to get on (moved_ns): a wait began,
-// ended or brought something, or the main thread used time of a core outside any wait. The records
+// it runs (alive_ns), and when the process was last seen to get on (moved_ns): a wait began,
+// ended or brought something, or the process used time of a core outside any wait. The records
 // lie in memory of the node, so that every process judges all of them by the same clock. A stopped
 // process is known by its silence: SIGSTOP stops all threads. One that was stopped and goes on
 // finds that its own last look was long ago, and that it knows nothing of the time between.
 #include "comm/watchdog.h"
 
 #include <c10/util/StringUtil.h>
-#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -177,8 +176,6 @@ Watchdog::Watchdog(const Communicator& world, double deadline_seconds,
   own_ = &activity();
   own_->pid = getpid();
   own_->rank = world.rank();
-  if (pthread_getcpuclockid(pthread_self(), &main_clock_) != 0)
-    main_clock_ = CLOCK_PROCESS_CPUTIME_ID;
   since_ns_ = clock_ns(CLOCK_MONOTONIC);
   own_->moved_ns = since_ns_;
   own_->alive_ns = since_ns_;
@@ -206,7 +203,9 @@ Watchdog::~Watchdog() {
 
 void Watchdog::note_own(int64_t now) {
   const uint64_t moves = own_->moves.load(std::memory_order_relaxed);
-  const int64_t cpu = clock_ns(main_clock_);
+  // Of all its threads but this one: some work is done by others while the main thread waits for
+  // them.
+  const int64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - clock_ns(CLOCK_THREAD_CPUTIME_ID);
   const bool waits = own_->waits_in.load(std::memory_order_relaxed) != 0;
   if (moves != seen_moves_ || (!waits && cpu - seen_cpu_ns_ >= kLeastCpu))
     own_->moved_ns.store(now, std::memory_order_relaxed);

@@ -70,7 +70,6 @@ class Watchdog {
   std::unique_ptr<SharedWindow> window_;  // null: no memory to share; it sees its own process alone
   std::vector<const ActivityRecord*> records_;  // of the node's ranks
   ActivityRecord* own_ = nullptr;
-  clockid_t main_clock_ = 0;  // of the thread that computes
   uint64_t seen_moves_ = 0;
   int64_t seen_cpu_ns_ = 0;
   int64_t since_ns_ = 0;  // what was before does not count: this process itself was stopped

@@ -83,7 +83,13 @@ Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& s
   load.device = device;
   load.dtype = dtype;
   load.vocab = shape.vocab;
-  return load_model(config.model.path, load);
+  Transformer teacher = load_model(config.model.path, load);
+  for (const Parameter& parameter : teacher.parameters()) {
+    TORCH_CHECK_VALUE(at::isfinite(parameter.value).all().item<bool>(), "--teacher.path ",
+                      config.model.path, ": the weights ", parameter.name,
+                      " hold values that are no finite numbers; name a sound model");
+  }
+  return teacher;
 }
 
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine) {

@@ -35,7 +35,8 @@ void check_fit(const TransformerConfig& model, const std::string& section,
 void check_parts(const Corpus& corpus, int64_t seq, bool training);
 
 /// The teacher in its folder, or with random weights drawn from `seed`, on `device`, its weights as
-/// a run in `compute` keeps them. Not collective.
+/// a run in `compute` keeps them. Throws c10::ValueError where they are no finite numbers. Not
+/// collective.
 Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& shape, uint64_t seed,
                          at::ScalarType compute, at::Device device);
 

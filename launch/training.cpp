@@ -231,7 +231,10 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                                        (last && (stopped || stage.saves_end)));
     if (saves || last) step.settle();
     if (checkpoints) checkpoints->progress();
-    if (saves && stage.faults != nullptr) stage.faults->in_save(number);
+    if (saves && stage.faults != nullptr) {
+      const InPhase saving(Phase::kSaving);
+      stage.faults->in_save(number);
+    }
     if (logs) {
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};

@@ -62,4 +62,19 @@ for payload in full hidden; do
     done
   done
 done
+# A stopped rank with others on its host, which see it; one alone on its host, of which the others know only that they wait.
+stopped() {  # LAYOUT FAULT WORDS: of the one line that says why the job ends
+  local code=0
+  hosts_mpirun "$1" "$temper" "${job[@]}" --launch.teachers 1 --run.timeout 3 --debug.fault "$2" --run.dir "$scratch/stopped-${2//:/-}" \
+    >"$scratch/log" 2>&1 || code=$?
+  if [ "$code" -eq 5 ] && [ "$(grep -c ': error: ' "$scratch/log")" -eq 1 ] && grep -q ": error: $3" "$scratch/log"; then
+    echo "ranks $1, $2: $(grep -o ': error: .\{60\}' "$scratch/log")..."
+  else
+    echo "FAILED: ranks $1, $2: exit code $code, not 5 with one line '$3':"
+    cat "$scratch/log"
+    failures=$((failures + 1))
+  fi
+}
+stopped 1:1,2:2 1:3:stop "rank 1 on .* has not run for .*; training, step 3"
+stopped 1:1,2:2 0:3:stop "all ranks of .* have waited for .*: rank 1 waited for .*training, step 3"
 [ "$failures" -eq 0 ] || { echo "$failures failed"; exit 1; }

@@ -42,9 +42,11 @@ class KillableJob {
     return pids;
   }
   bool running() {
-    if (pid_ > 0 && waitpid(pid_, nullptr, WNOHANG) == pid_) pid_ = -1;
+    if (pid_ > 0 && waitpid(pid_, &status_, WNOHANG) == pid_) pid_ = -1;
     return pid_ > 0;
   }
+  /// mpirun's exit code, once the job is over.
+  int code() const { return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_); }
   /// As when the machine goes down.
   void kill_all() {
     const std::vector<pid_t> children = ranks();
@@ -61,10 +63,11 @@ class KillableJob {
 
  private:
   void wait() {
-    if (pid_ > 0) waitpid(pid_, nullptr, 0);
+    if (pid_ > 0) waitpid(pid_, &status_, 0);
     pid_ = -1;
   }
   pid_t pid_ = -1;
+  int status_ = 0;
 };
 
 }  // namespace temper

@@ -22,16 +22,15 @@ std::string quoted(const std::string& text) {
   return result + "'";
 }
 
-}  // namespace
-
-Outcome launch(const std::vector<std::string>& arguments, int ranks, int timeout_s) {
-  const ScratchDir scratch;
-  std::string command = "timeout -k 5 " + std::to_string(timeout_s) + " ";
-  if (ranks > 0)
-    command += std::string(TEMPER_MPIEXEC) + " --oversubscribe --bind-to none -n " +
-               std::to_string(ranks) + " ";
-  command += quoted(TEMPER_PROGRAM);
+std::string program(const std::vector<std::string>& arguments) {
+  std::string command = quoted(TEMPER_PROGRAM);
   for (const std::string& argument : arguments) command.append(" ").append(quoted(argument));
+  return command;
+}
+
+Outcome run_command(const std::string& what, int timeout_s) {
+  const ScratchDir scratch;
+  std::string command = "timeout -k 5 " + std::to_string(timeout_s) + " " + what;
   command.append(" </dev/null >").append(quoted(scratch / "out"));
   command.append(" 2>").append(quoted(scratch / "err"));
   const auto start = std::chrono::steady_clock::now();
@@ -42,6 +41,24 @@ Outcome launch(const std::vector<std::string>& arguments, int ranks, int timeout
   outcome.out = read_text(scratch / "out");
   outcome.err = read_text(scratch / "err");
   return outcome;
+}
+
+}  // namespace
+
+Outcome launch(const std::vector<std::string>& arguments, int ranks, int timeout_s) {
+  if (ranks > 0) return launch_groups({{ranks, arguments, ""}}, timeout_s);
+  return run_command(program(arguments), timeout_s);
+}
+
+Outcome launch_groups(const std::vector<RankGroup>& groups, int timeout_s) {
+  std::string command = std::string(TEMPER_MPIEXEC) + " --oversubscribe --bind-to none";
+  for (const RankGroup& group : groups) {
+    if (&group != &groups.front()) command += " :";
+    command += " -n " + std::to_string(group.ranks);
+    if (!group.working_dir.empty()) command += " -wdir " + quoted(group.working_dir);
+    command += " " + program(group.arguments);
+  }
+  return run_command(command, timeout_s);
 }
 
 ScratchDir::ScratchDir() {

@@ -18,6 +18,15 @@ struct Outcome {
 /// `timeout_s`.
 Outcome launch(const std::vector<std::string>& arguments, int ranks = 0, int timeout_s = 120);
 
+/// Some of a job's ranks, with their own arguments and working directory (empty: the test's).
+struct RankGroup {
+  int ranks = 1;
+  std::vector<std::string> arguments;
+  std::string working_dir;
+};
+/// One job under mpirun of several groups, the first ranks in the first.
+Outcome launch_groups(const std::vector<RankGroup>& groups, int timeout_s = 120);
+
 /// A new empty folder below the system's temporary folder, removed by the destructor.
 class ScratchDir {
  public:

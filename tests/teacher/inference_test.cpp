@@ -4,6 +4,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
+#include "comm/soft_target_check.h"
+
 namespace temper {
 namespace {
 
@@ -44,6 +48,35 @@ TEST(TeacherInferenceTest, EachStepHasItsOwnTemperature) {
           << payload_name(kind) << " step " << step;
       EXPECT_FALSE(at::equal(found.scalars, at_temperature(temperature + 0.5)))
           << payload_name(kind) << " step " << step;
+    }
+  }
+}
+
+// Whatever the payload makes of it: a NaN in the weights of the last layer reaches all tokens.
+TEST(LocalSoftTargetsTest, ATeacherThatMakesNaNIsRefused) {
+  Transformer teacher(small_shape());
+  teacher.init_weights(3);
+  PayloadSpec spec;
+  spec.vocab = 40;
+  spec.width = 16;
+  spec.entries = 8;
+  const at::Tensor tokens = at::arange(24, at::kLong).view({3, 8});  // (B, S)
+  const MicroBatchId id{.step = 2, .first_row = 3, .rows = 3};
+  for (const bool sound : {true, false}) {
+    if (!sound) teacher.flat_weights().narrow(0, teacher.parameters().front().offset, 1).fill_(NAN);
+    for (const Payload kind :
+         {Payload::kFull, Payload::kHidden, Payload::kTopk, Payload::kSample}) {
+      for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf, at::kByte}) {
+        spec.kind = kind;
+        spec.dtype = dtype;
+        LocalSoftTargets source(TeacherInference(teacher, at::kFloat, spec, 2.0, 7));
+        if (sound) {
+          EXPECT_NO_THROW(source.targets(id, tokens)) << payload_name(kind) << " " << dtype;
+        } else {
+          EXPECT_THROW(source.targets(id, tokens), SoftTargetError)
+              << payload_name(kind) << " " << dtype;
+        }
+      }
     }
   }
 }
