@@ -3,79 +3,20 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "comm/activity.h"
 #include "launch/checkpoint_state.h"
 #include "launch/checkpointer.h"
 #include "launch/progress.h"
-#include "launch/run_folder.h"
 #include "launch/stop_request.h"
-#include "launch/stragglers.h"
-#include "launch/tensorboard.h"
+#include "launch/training_log.h"
 #include "model/safetensors.h"
 #include "student/evaluation.h"
 
 namespace temper {
 
 namespace {
-
-/// What of the loss changes over the steps, as it was at this one.
-void add_changing(const LossConfig& loss, int64_t step, int64_t steps,
-                  nlohmann::ordered_json& line) {
-  const auto add = [&](const char* name, const std::optional<Schedule>& schedule) {
-    if (schedule && schedule->changes()) line[name] = schedule->value(step, steps);
-  };
-  add("temperature", loss.temperature_schedule);
-  add("alpha", loss.alpha_schedule);
-  add("beta", loss.beta_schedule);
-}
-
-// What a line of metrics.jsonl has, but for the step, which is an event's own.
-Scalars scalars_of(const nlohmann::ordered_json& line) {
-  Scalars scalars;
-  for (const auto& [name, value] : line.items()) {
-    if (name != "step" && value.is_number()) scalars.emplace_back("train/" + name, value);
-  }
-  return scalars;
-}
-
-/// What the summary is made of: sums over the steps so far, in a checkpoint as well.
-struct Totals {
-  double seconds = 0;       // of the whole stage
-  double step_seconds = 0;  // of the first student
-  double tokens = 0, bytes = 0, wait = 0, teacher_seconds = 0, teacher_wait = 0, last_loss = 0;
-
-  std::vector<std::pair<const char*, double*>> fields() {
-    return {{"seconds", &seconds},
-            {"step_seconds", &step_seconds},
-            {"tokens", &tokens},
-            {"bytes", &bytes},
-            {"wait_teacher_seconds", &wait},
-            {"teacher_seconds", &teacher_seconds},
-            {"wait_student_seconds", &teacher_wait},
-            {"last_loss", &last_loss}};
-  }
-  nlohmann::ordered_json to_json() {
-    nlohmann::ordered_json json;
-    for (const auto& [name, value] : fields()) json[name] = *value;
-    return json;
-  }
-  void read(const nlohmann::ordered_json& json) {
-    for (const auto& [name, value] : fields()) *value = json.value(name, 0.0);
-  }
-  TrainingSummary summary() const {
-    TrainingSummary summary;
-    summary.seconds = seconds;
-    summary.tokens_per_second = tokens / std::max(1e-9, seconds);
-    summary.wait_teacher = wait / std::max(1e-9, step_seconds);
-    summary.wait_student = teacher_seconds > 0 ? teacher_wait / teacher_seconds : 0;
-    summary.bytes_per_token = bytes / std::max(1.0, tokens);
-    summary.last_loss = last_loss;
-    return summary;
-  }
-};
 
 CheckpointPlan checkpoint_plan(const TrainingStage& stage) {
   CheckpointPlan plan;
@@ -87,69 +28,7 @@ CheckpointPlan checkpoint_plan(const TrainingStage& stage) {
   return plan;
 }
 
-/// The rows that were at fault, for a person.
-std::string rows_text(const std::vector<int64_t>& rows) {
-  if (rows.empty()) return "no sequence alone is at fault (the gradient overflowed)";
-  constexpr size_t kMost = 16;
-  std::string text = rows.size() == 1 ? "sequence" : "sequences";
-  for (size_t i = 0; i < std::min(rows.size(), kMost); ++i)
-    text += (i == 0 ? " " : ", ") + std::to_string(rows[i]);
-  if (rows.size() > kMost) text += " and " + std::to_string(rows.size() - kMost) + " more";
-  return text;
-}
-
-/// The lines about a skipped step.
-void log_skip(const StepResult& result, int64_t in_a_row, int64_t limit,
-              nlohmann::ordered_json& line) {
-  line["skipped"] = true;
-  line["reason"] = result.skipped;
-  line["sequences"] = result.skipped_rows;
-  say(
-      format("skipped step %lld: %s; %s; weights and moments stay as they were (%lld in a row, "
-             "--train.skip-limit %lld)",
-             static_cast<long long>(result.step), result.skipped.c_str(),
-             rows_text(result.skipped_rows).c_str(), static_cast<long long>(in_a_row),
-             static_cast<long long>(limit)));
-}
-
-/// Seconds of each rank's own work for one of its sequences.
-std::vector<double> per_sequence(const StepResult& result, int64_t batch) {
-  std::vector<double> seconds = result.busy_seconds;
-  const int ranks = static_cast<int>(seconds.size());
-  for (int rank = 0; rank < ranks; ++rank)
-    seconds[static_cast<size_t>(rank)] /=
-        static_cast<double>(std::max<int64_t>(1, share(batch, rank, ranks).size()));
-  return seconds;
-}
-
 }  // namespace
-
-nlohmann::ordered_json to_json(const TrainingSummary& summary) {
-  return {{"seconds", summary.seconds},
-          {"tokens_per_s", summary.tokens_per_second},
-          {"wait_teacher", summary.wait_teacher},
-          {"wait_student", summary.wait_student},
-          {"bytes_per_token", summary.bytes_per_token}};
-}
-
-TrainingSummary training_from_json(const nlohmann::json& json) {
-  TrainingSummary summary;
-  summary.seconds = json.value("seconds", 0.0);
-  summary.tokens_per_second = json.value("tokens_per_s", 0.0);
-  summary.wait_teacher = json.value("wait_teacher", 0.0);
-  summary.wait_student = json.value("wait_student", 0.0);
-  summary.bytes_per_token = json.value("bytes_per_token", 0.0);
-  return summary;
-}
-
-std::string stop_words(const TrainingSummary& training) {
-  const std::string signal = stop_signal();
-  std::string words = "stopped by " + (signal.empty() ? "a signal" : signal);
-  if (training.steps == 0) return words + " before the first step: nothing to save";
-  words += " after step " + std::to_string(training.steps);
-  if (!training.checkpoint.empty()) words += ", saved in " + training.checkpoint;
-  return words;
-}
 
 TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                              Collectives& collectives, const Communicator& ranks) {
@@ -162,7 +41,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   TrainingStep step(model, *stage.corpus, stage.train, stage.loss, stage.compute, stage.seed,
                     collectives, stage.source);
   if (stage.match_width > 0) step.match_hidden(stage.match_width);
-  Totals totals;
+  TrainingTotals totals;
   if (first_step > 0) {
     step.restore(read_states(stage.from.dir, stage.from.manifest));
     totals.read(stage.from.manifest.totals);
@@ -193,19 +72,8 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
       write_safetensors(stage.gradient_path, named);
     };
   }
-  MetricsFile metrics = logs && !stage.metrics_path.empty()
-                            ? MetricsFile(stage.metrics_path, first_step)
-                            : MetricsFile();
-  TensorboardFile events = logs && !stage.tensorboard_dir.empty()
-                               ? TensorboardFile(stage.tensorboard_dir, "1.training")
-                               : TensorboardFile();
-  if (logs && !stage.tensorboard_dir.empty()) {
-    for (const auto& line : read_metrics_before(stage.metrics_path, first_step))
-      events.write(line["step"], scalars_of(line));
-  }
-  std::optional<Progress> progress;
-  if (logs) progress.emplace(stage.title, stage.train.steps, first_step);
-  Stragglers students(stage.rank_names), slow_teachers(stage.teacher_names);
+  std::optional<TrainingLog> log;
+  if (logs) log.emplace(stage);
 
   const auto start = std::chrono::steady_clock::now();
   const double seconds_before = totals.seconds;
@@ -239,63 +107,9 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
       teacher_stops = teacher_stops || teachers.stop;
-      const double step_tokens = static_cast<double>(std::max<int64_t>(1, result.tokens));
-      const double wait_teacher = result.wait_seconds / result.seconds;
-      const double wait_student =
-          teachers.seconds > 0 ? teachers.wait_seconds / teachers.seconds : 0;
-      totals.step_seconds += result.seconds;
-      totals.tokens += static_cast<double>(result.tokens);
-      totals.bytes += static_cast<double>(result.bytes);
-      totals.wait += result.wait_seconds;
-      totals.teacher_seconds += teachers.seconds;
-      totals.teacher_wait += teachers.wait_seconds;
-      nlohmann::ordered_json line;
-      line["step"] = result.step;
-      line["loss"] = result.loss;
-      line["kl"] = result.kl;
-      line["ce"] = result.ce;
-      if (stage.match_width > 0) line["hidden"] = result.hidden;
-      if (stage.train.free_running.on_policy > 0)
-        line["on_policy"] = stage.train.free_running.writes(number, stage.seed);
-      line["grad_norm"] = result.grad_norm;
-      line["lr"] = result.lr;
-      if (stage.source != nullptr) add_changing(stage.loss, number, stage.train.steps, line);
-      line["tokens"] = result.tokens;
-      line["tokens_per_s"] = step_tokens / result.seconds;
-      line["step_seconds"] = result.seconds;
-      line["wait_teacher"] = wait_teacher;
-      line["wait_student"] = wait_student;
-      line["bytes_per_token"] = static_cast<double>(result.bytes) / step_tokens;
-      std::string ahead;
-      if (result.fill.granted > 0) {
-        const double fill = result.fill.arrived / result.fill.granted;
-        line["lookahead_fill"] = fill;
-        ahead = format(", ahead %.1f/%lld", fill * static_cast<double>(stage.lookahead),
-                       static_cast<long long>(stage.lookahead));
-      }
-      if (!result.skipped.empty())
-        log_skip(result, step.guard().in_a_row(), stage.train.skip_limit, line);
-      for (const auto& slow : {students.add(per_sequence(result, stage.train.batch)),
-                               slow_teachers.add(teachers.busy_seconds)}) {
-        if (slow) say("note    " + *slow);
-      }
-      metrics.write(line);
-      events.write(result.step, scalars_of(line));
-      const std::string parts = stage.source != nullptr
-                                    ? format(" (kl %.4f, ce %.4f)", result.kl, result.ce)
-                                    : std::string();
-      const std::string waits = stage.teacher_reports
-                                    ? format("  waited for teacher %2.0f%%, for student %2.0f%%",
-                                             100 * wait_teacher, 100 * wait_student) +
-                                          ahead
-                                    : std::string();
-      progress->show(number + 1,
-                     format("loss %.4f%s  grad %.3f  lr %.2e  %s tok/s%s", result.loss,
-                            parts.c_str(), result.grad_norm, result.lr,
-                            count_text(step_tokens / result.seconds).c_str(), waits.c_str()),
-                     last || number == 0 || (number + 1) % stage.train.log_every == 0);
+      totals.add(result, teachers);
+      log->add(result, teachers, step.guard().in_a_row(), last);
     }
-    if (result.skipped.empty()) totals.last_loss = result.loss;
     if (step.guard().exhausted()) {
       step.settle();
       count_seconds();

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "model/safetensors.h"
@@ -35,7 +37,8 @@ Arguments distill(const std::string& dir, const Arguments& more) {
                    "6",       "--train.micro-batch",
                    "1",       "--train.seq",
                    "16",      "--train.warmup",
-                   "2",       "--train.checkpoint-every",
+                   "2",       "--train.checkpoint-keep",
+                   "0",       "--train.checkpoint-every",
                    "1",       "--evaluate.max-tokens",
                    "128",     "--run.threads",
                    "1"} +
@@ -44,11 +47,18 @@ Arguments distill(const std::string& dir, const Arguments& more) {
 
 at::Tensor weights(const std::string& dir, int step) {
   char name[64];
-  std::snprintf(name, sizeof name, "/checkpoints/step-%08d/model.safetensors", step);
-  const SafetensorsFile file(dir + name);
+  std::snprintf(name, sizeof name, "/checkpoints/step-%08d", step);
+  std::map<std::string, at::Tensor> parts;  // by name: each rank wrote some
+  for (const auto& entry : std::filesystem::directory_iterator(dir + name)) {
+    if (!entry.path().filename().string().starts_with("model") ||
+        entry.path().extension() != ".safetensors")
+      continue;
+    const SafetensorsFile file(entry.path().string());
+    for (const std::string& each : file.names()) parts[each] = file.tensor(each).flatten().clone();
+  }
   std::vector<at::Tensor> all;
-  for (const std::string& each : file.names()) all.push_back(file.tensor(each).flatten());
-  return at::cat(all).clone();  // (P)
+  for (const auto& [key, part] : parts) all.push_back(part);
+  return at::cat(all);  // (P)
 }
 
 std::vector<Json> lines(const std::string& dir) {
@@ -200,6 +210,8 @@ TEST(SkippedRunTest, TrainSkipsAsWell) {
                                   "1:3:nan,0:5:nan",
                                   "--evaluate.max-tokens",
                                   "128",
+                                  "--train.checkpoint-keep",
+                                  "0",
                                   "--train.checkpoint-every",
                                   "1"},
                                  2, 60);
