@@ -18,7 +18,7 @@ namespace temper {
 using Arguments = std::vector<std::string>;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kTimeout = 3;  // --run.timeout
+constexpr double kTimeout = 3;  // --run.timeout of those that are to be stopped
 
 /// Two students and a teacher, for more steps than any test waits for.
 inline Arguments distill(const std::string& dir, const Arguments& more = {}) {
@@ -38,7 +38,7 @@ inline Arguments distill(const std::string& dir, const Arguments& more = {}) {
                    "20",      "--evaluate.max-tokens",
                    "128",     "--run.threads",
                    "1",       "--run.timeout",
-                   "3"};
+                   "60"};
   for (size_t i = 0; i < more.size(); i += 2) {
     const auto at = std::find(all.begin(), all.end(), more[i]);
     if (at != all.end()) all.erase(at, at + 2);
@@ -101,7 +101,8 @@ struct End {
 inline End signal_rank(int rank, int signal, int64_t steps, double patience) {
   const ScratchDir scratch;
   const std::string dir = scratch / "run";
-  KillableJob job(distill(dir), scratch / "log", 3);
+  KillableJob job(distill(dir, {"--run.timeout", signal == SIGSTOP ? "3" : "60"}), scratch / "log",
+                  3);
   const Clock::time_point started = Clock::now();
   while (job.running() && steps_done(dir) < steps && seconds_since(started) < 40)
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
