@@ -54,9 +54,7 @@ std::string DistillJob::describe_stream() const {
 
 bool DistillJob::stops() const { return any_asked_to_stop(world, stopped_); }
 
-std::string DistillJob::stop_words() const {
-  return stage_words_.empty() ? temper::stop_words({}) : stage_words_;
-}
+std::string DistillJob::stop_words() const { return temper::stop_words(trained_) + trained_what_; }
 
 std::optional<ModelResult> DistillJob::judge_model(const Transformer& model,
                                                    const std::string& name, uint64_t seed,
@@ -151,9 +149,9 @@ void DistillJob::prepare_teacher() {
   first.loss = {};  // what is asked of the student is not asked of the teacher
   first.metrics_path = dir + "/teacher-metrics.jsonl";
   first.tensorboard_dir = tensorboard_dir("teacher");
-  const TrainingSummary trained = run_training(*teacher_, first, *everyone);
-  stopped_ = trained.stopped;
-  stage_words_ = temper::stop_words(trained) + " of the teacher's training";
+  trained_ = run_training(*teacher_, first, *everyone);
+  stopped_ = trained_.stopped;
+  trained_what_ = " of the teacher's training";
   if (!stopped_) judge_teacher(world);
   if (stopped_) return;
   if (speaks())
@@ -278,22 +276,23 @@ void DistillJob::distil(int64_t repetition) {
   own.source = soft_targets.get();
   if (config.loss.hidden.weight > 0) own.match_width = payload().width;
   own.lookahead = config.teacher.lookahead;
-  const TrainingSummary trained = run_training(student, own, *students_);
-  if (stream != nullptr && trained.stopped) stream->end();
+  trained_ = run_training(student, own, *students_);
+  trained_what_ = "";
+  if (stream != nullptr && trained_.stopped) stream->end();
   if (stream != nullptr && speaks()) drain_reports(world, placement);
-  stopped_ = trained.stopped;
-  stage_words_ = temper::stop_words(trained);
+  stopped_ = trained_.stopped;
   if (stopped_) return;
   if (recording != nullptr) recording->finish();
   const std::optional<ModelResult> result = judge_model(student, "student, distilled", seed, role_);
   stopped_ = !result;
-  if (stopped_ && speaks() && repetition == 0 && trained.checkpoint.empty())
-    save_model(student, checkpoint_folder(own.checkpoint_dir, trained.steps), std::nullopt,
-               inputs_.tokenizer);
+  if (stopped_ && speaks() && repetition == 0 && trained_.checkpoint.empty()) {
+    trained_.checkpoint = checkpoint_folder(own.checkpoint_dir, trained_.steps);
+    save_model(student, trained_.checkpoint, std::nullopt, inputs_.tokenizer);
+  }
   if (stopped_ || !speaks()) return;
   summary_.results.push_back(*result);
   if (repetition == 0) {
-    summary_.training = trained;
+    summary_.training = trained_;
     log_result("distilled", *result);
     save_model(student, dir + "/student", result->fit.temperature, inputs_.tokenizer);
   }
@@ -319,9 +318,9 @@ void DistillJob::train_on_hard_labels(int64_t repetition) {
     own.metrics_path = dir + "/hard-labels-metrics.jsonl";
     own.tensorboard_dir = tensorboard_dir("hard-labels");
   }
-  const TrainingSummary trained = run_training(student, own, *students_);
-  stopped_ = trained.stopped;
-  stage_words_ = temper::stop_words(trained) + " of the training on hard labels";
+  trained_ = run_training(student, own, *students_);
+  stopped_ = trained_.stopped;
+  trained_what_ = " of the training on hard labels";
   if (stopped_) return;
   const std::optional<ModelResult> result =
       judge_model(student, "student, hard labels", seed, role_);

@@ -44,7 +44,7 @@ inline Arguments stop_job(const std::string& dir, Phase phase) {
                    "6",       "--train.seq",     "32", "--train.warmup",  "2"};
   switch (phase) {
     case Phase::kEvaluation:
-      return job + Arguments{"--train.steps", "4", "--evaluate.max-tokens", "65536"};
+      return job + Arguments{"--train.steps", "4", "--evaluate.max-tokens", "16384"};
     case Phase::kSave:
       return job + Arguments{"--train.steps",         "400", "--train.checkpoint-every", "1",
                              "--evaluate.max-tokens", "256"};
