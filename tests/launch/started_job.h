@@ -58,6 +58,7 @@ class StartedJob {
   StartedJob(const StartedJob&) = delete;
   StartedJob& operator=(const StartedJob&) = delete;
 
+  pid_t pid() const { return pid_; }
   void send(int signal) const {
     if (pid_ > 0) kill(pid_, signal);
   }
