@@ -59,9 +59,7 @@ std::string DistillJob::describe_stream() const {
 
 bool DistillJob::stops() const { return any_asked_to_stop(world, stopped_); }
 
-std::string DistillJob::stop_words() const {
-  return stage_words_.empty() ? temper::stop_words({}) : stage_words_;
-}
+std::string DistillJob::stop_words() const { return temper::stop_words(trained_) + trained_what_; }
 
 std::optional<ModelResult> DistillJob::judge_model(const Transformer& model,
                                                    const std::string& name, uint64_t seed,
@@ -86,7 +84,6 @@ TrainingStage DistillJob::stage(const std::string& title, const std::string& nam
   stage.tokenizer = inputs_.tokenizer;
   stage.checkpoint_dir = resumption_.checkpoints(name);
   stage.run = manifest(name, seed);
-  stage.saves_end = config.run.resume != "no";
   stage.evaluation = config.evaluation;
   return stage;
 }
@@ -230,9 +227,9 @@ void DistillJob::train_teacher() {
   first.metrics_path = dir + "/teacher-metrics.jsonl";
   first.tensorboard_dir = tensorboard_dir("teacher");
   first.from = resumption_.point(first.run);
-  const TrainingSummary trained = run_training(*teacher_, first, *everyone, world);
-  stopped_ = trained.stopped;
-  stage_words_ = temper::stop_words(trained) + " of the teacher's training";
+  trained_ = run_training(*teacher_, first, *everyone, world);
+  stopped_ = trained_.stopped;
+  trained_what_ = " of the teacher's training";
   if (!stopped_) judge_teacher(world);
   if (stopped_) return;
   if (speaks())
@@ -386,11 +383,11 @@ void DistillJob::distil(int64_t repetition) {
   own.source = soft_targets.get();
   if (config.loss.hidden.weight > 0) own.match_width = payload().width;
   own.lookahead = config.teacher.lookahead;
-  const TrainingSummary trained = run_training(student, own, *students_, role_);
-  if (stream != nullptr && trained.stopped) stream->end();
+  trained_ = run_training(student, own, *students_, role_);
+  trained_what_ = "";
+  if (stream != nullptr && trained_.stopped) stream->end();
   if (stream != nullptr && speaks()) drain_reports(world, placement);
-  stopped_ = trained.stopped;
-  stage_words_ = temper::stop_words(trained);
+  stopped_ = trained_.stopped;
   if (stopped_) return;
   if (recording != nullptr) {
     recording->finish();
@@ -398,16 +395,12 @@ void DistillJob::distil(int64_t repetition) {
   }
   const std::optional<ModelResult> result = judge_model(student, "student, distilled", seed, role_);
   stopped_ = !result;
-  if (stopped_ && repetition == 0 && trained.checkpoint.empty()) {
-    stage_words_ += "; the student is in " + dir + "/student, without its temperature";
-    if (speaks()) save_model(student, dir + "/student", std::nullopt, inputs_.tokenizer);
-  }
   if (stopped_ || !speaks()) return;
   if (repetition == 0) {
     log_result("distilled", *result);
     save_model(student, dir + "/student", result->fit.temperature, inputs_.tokenizer);
   }
-  finish_stage(name, *result, trained);
+  finish_stage(name, *result, trained_);
 }
 
 /// A store that was recorded while the run was cut lacks the shards that were being written then.
@@ -447,16 +440,16 @@ void DistillJob::train_on_hard_labels(int64_t repetition) {
     own.metrics_path = dir + "/hard-labels-metrics.jsonl";
     own.tensorboard_dir = tensorboard_dir("hard-labels");
   }
-  const TrainingSummary trained = run_training(student, own, *students_, role_);
-  stopped_ = trained.stopped;
-  stage_words_ = temper::stop_words(trained) + " of the training on hard labels";
+  trained_ = run_training(student, own, *students_, role_);
+  stopped_ = trained_.stopped;
+  trained_what_ = " of the training on hard labels";
   if (stopped_) return;
   const std::optional<ModelResult> result =
       judge_model(student, "student, hard labels", seed, role_);
   stopped_ = !result;
   if (stopped_ || !speaks()) return;
   if (repetition == 0) log_result("hard-labels", *result);
-  finish_stage(name, *result, trained);
+  finish_stage(name, *result, trained_);
 }
 
 void DistillJob::finish() {

@@ -105,7 +105,8 @@ class DistillJob {
   std::string teacher_fingerprint_;                   // or that of a store
   DistillSummary summary_;                            // complete on world rank 0
   bool stopped_ = false;                              // a stage ended early
-  std::string stage_words_;  // of the last stage that this rank took part in, for stop_words()
+  TrainingSummary trained_;  // by the last stage that this rank took part in
+  std::string trained_what_;
 };
 
 }  // namespace temper

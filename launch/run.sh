@@ -6,6 +6,26 @@
 # reach of the terminal's Ctrl-C, and turns these signals into USR1.
 set -uo pipefail
 
+asked=   # the signal that asked to stop
+interrupts=0
+job=
+ask_to_stop() {
+  asked="${asked:-$1}"
+  if [ "$1" = INT ]; then interrupts=$((interrupts + 1)); fi
+  [ -n "$job" ] || return 0
+  if [ "$interrupts" -gt 1 ]; then
+    say "interrupted again: ending the ranks"
+    # shellcheck disable=SC2046
+    kill -KILL $(cat "/proc/$job/task/$job/children" 2>/dev/null) "$job" 2>/dev/null
+  else
+    kill -USR1 "$job" 2>/dev/null
+  fi
+}
+for signal in USR1 TERM INT; do
+  # shellcheck disable=SC2064
+  trap "ask_to_stop $signal" "$signal"
+done
+
 usage() {
   cat <<'TEXT'
 usage: launch/run.sh [-n RANKS] [--max-restarts N] [--srun] [launcher's options] -- temper COMMAND ...
@@ -62,26 +82,6 @@ else
   if env --block-signal=TERM,INT true 2>/dev/null; then start=(env --block-signal=TERM,INT "${start[@]}"); fi
 fi
 
-asked=   # the signal that asked to stop
-interrupts=0
-job=
-ask_to_stop() {
-  asked="${asked:-$1}"
-  if [ "$1" = INT ]; then interrupts=$((interrupts + 1)); fi
-  [ -n "$job" ] || return 0
-  if [ "$interrupts" -gt 1 ]; then
-    say "interrupted again: ending the ranks"
-    # shellcheck disable=SC2046
-    kill -KILL $(cat "/proc/$job/task/$job/children" 2>/dev/null) "$job" 2>/dev/null
-  else
-    kill -USR1 "$job" 2>/dev/null
-  fi
-}
-for signal in USR1 TERM INT; do
-  # shellcheck disable=SC2064
-  trap "ask_to_stop $signal" "$signal"
-done
-
 # Runs the program once; returns its exit code. The launcher has a process group of its own, so that Ctrl-C reaches this
 # script alone, and begins with USR1 ignored, so that one that comes too early does not end it.
 run_once() {
@@ -116,20 +116,22 @@ requeue() {
   scontrol requeue "$SLURM_JOB_ID" || say "warning: Slurm did not requeue job $SLURM_JOB_ID (was it submitted with --requeue?)"
 }
 
+stopped_early() {
+  say "stopped by SIG$asked before the ranks had begun"
+  requeue
+  exit $stopped_code
+}
+
 arguments=("$@")
 for ((restarts = 0; ; ++restarts)); do
+  [ -z "$asked" ] || stopped_early
   run_once "${arguments[@]}"
   code=$?
   if [ "$interrupts" -gt 1 ]; then exit 130; fi
   if [ -n "$asked" ]; then
     case $code in
-      0 | 2 | 4) ;;
       "$stopped_code") requeue ;;
-      138 | 143 | 130)
-        say "stopped by SIG$asked before the ranks had begun"
-        code=$stopped_code
-        requeue
-        ;;
+      138 | 143 | 130) stopped_early ;;
     esac
     exit $code
   fi

@@ -119,7 +119,6 @@ class TrainCommand : public Command {
     stage.checkpoint_dir = resumption.checkpoints(stage_name);
     stage.run = resumption.manifest(stage_name, stage.seed, corpus->fingerprint());
     stage.from = resumption.point(stage.run);
-    stage.saves_end = run_.resume != "no";
     stage.evaluation = evaluation_;
     stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));
     stage.faults = &*faults;

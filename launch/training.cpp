@@ -95,8 +95,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
     }
     const bool last = number + 1 == steps;
     const int64_t every = stage.train.checkpoint_every;
-    const bool saves = checkpoints && ((every > 0 && ((number + 1) % every == 0 || last)) ||
-                                       (last && (stopped || stage.saves_end)));
+    const bool saves = checkpoints && (last || (every > 0 && (number + 1) % every == 0));
     if (saves || last) step.settle();
     if (checkpoints) checkpoints->progress();
     if (saves && stage.faults != nullptr) {

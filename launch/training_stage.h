@@ -29,7 +29,6 @@ struct TrainingStage {
   std::string checkpoint_dir;            ///< checkpoints go to DIR/step-N
   CheckpointManifest run;                ///< what all of them say of the run
   ResumePoint from;                      ///< where the stage begins
-  bool saves_end = false;                ///< the last step's state, whatever train.checkpoint-every
   EvaluationConfig evaluation;           ///< for train.checkpoint-best
   std::vector<TokenizerFile> tokenizer;  ///< go into each checkpoint
   std::string gradient_path;  ///< the first step's gradient goes there as safetensors (for checks);

@@ -85,8 +85,7 @@ void TrainConfig::add_options(po::options_description& options, bool with_teache
       "steps between two lines on the screen; metrics.jsonl has every step");
   add("train.checkpoint-every", count(&checkpoint_every),
       "steps between two checkpoints, from which run.resume goes on; each is a Hugging Face "
-      "folder, "
-      "too (0: none)");
+      "folder, too (0: one after the last step alone)");
   add("train.checkpoint-keep", count(&checkpoint_keep),
       "newest checkpoints that are kept (0: all)");
   add("train.checkpoint-best",

@@ -309,6 +309,35 @@ TEST_P(ChannelProtocolTest, SeveralMicroBatchesAreTakenOnlyWithCredits) {
   }
 }
 
+TEST_P(ChannelProtocolTest, AStudentEndsTheStreamAfterWhatItHasGranted) {
+  config_.lookahead = 2;
+  const SoftTargetTransports transports = this->transports();
+  if (teaches()) {
+    SoftTargetSender sender(transports);
+    int64_t sent = 0;
+    for (; sender.await(0); ++sent) send(sender, sent);
+    EXPECT_EQ(sent, 4);
+    EXPECT_FALSE(sender.await(0)) << "the end lasts";
+    EXPECT_FALSE(sender.try_acquire(0, 2).has_value());
+    EXPECT_THROW(sender.acquire(0, 2), c10::Error);
+    sender.finish();
+  }
+  if (learns()) {
+    SoftTargetReceiver receiver(transports, 8);
+    for (int64_t unit = 0; unit < 4; ++unit) {
+      if (unit == 2) {  // the second targets() granted up to unit 3
+        EXPECT_THROW(receiver.end_after(3), c10::Error);
+        receiver.end_after(4);
+        EXPECT_THROW(receiver.end(), c10::Error) << "two units are still to come";
+      }
+      EXPECT_TRUE(receive(receiver, unit)
+                      .equal(job_logits(config_, unit, 0, 2).view({-1, config_.payload.vocab})));
+    }
+    EXPECT_THROW(receive(receiver, 4), c10::Error);
+    receiver.end();
+  }
+}
+
 TEST_P(ChannelProtocolTest, RefusesMisuse) {
   config_.lookahead = 1;
   const SoftTargetTransports transports = this->transports();

@@ -16,6 +16,8 @@ work="$(mktemp -d /tmp/temper-slurm-runs-XXXXXX)"
 fail() {
   echo "FAILED: $*"
   for log in "$work"/*.log; do echo "--- $log"; tail -n 40 "$log"; done
+  echo "--- Slurm"
+  grep -hi -E "error|fail|warn" "$slurm_dir/slurmd.log" "$slurm_dir/slurmctld.log" | tail -n 20
   exit 1
 }
 finish() { slurm_down; rm -rf "$work"; }

@@ -1,0 +1,183 @@
+// launch/run.sh: signals, restarts after a crash, what it refuses; and a task of Slurm without PMI.
+#include "tests/launch/stop_job.h"
+
+namespace temper {
+namespace {
+
+const std::string kScript = std::string(TEMPER_SOURCE_DIR) + "/launch/run.sh";
+
+Arguments run_script(const Arguments& options, const Arguments& arguments) {
+  return Arguments{kScript, "-n", "3", "--oversubscribe"} + options +
+         Arguments{"--", TEMPER_PROGRAM} + arguments + Arguments{"--launch.teachers", "1"};
+}
+
+class RunScriptTest : public testing::TestWithParam<int> {};
+
+TEST_P(RunScriptTest, SignalsSaveTheStateAndGiveTheExitCode) {
+  for (const Phase phase : {Phase::kStart, Phase::kStep, Phase::kEvaluation, Phase::kSave}) {
+    const ScratchDir scratch;
+    const std::string dir = scratch / "run";
+    const Arguments arguments = stop_job(dir, phase);
+    StartedJob job(run_script({"--max-restarts", "2"}, arguments), scratch / "log", dir);
+    ASSERT_TRUE(reaches(job, dir, phase)) << name_of(phase) << read_text(scratch / "log");
+    if (GetParam() == SIGINT) {
+      job.interrupt();
+    } else {
+      job.send(GetParam());
+    }
+    const int code = job.wait();
+    const std::string log = read_text(scratch / "log");
+    SCOPED_TRACE(name_of(phase));
+    expect_stopped(job, code, dir, phase, log);
+    if (phase == Phase::kSave) expect_usable(arguments, dir, log);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Signals, RunScriptTest, testing::Values(SIGUSR1, SIGTERM, SIGINT),
+                         signal_of);
+
+TEST(RunScript, ASignalBeforeTheRanksBeginStopsThem) {
+  for (const int milliseconds : {0, 50, 250}) {
+    const ScratchDir scratch;
+    const std::string dir = scratch / "run";
+    StartedJob job(run_script({}, stop_job(dir, Phase::kStep)), scratch / "log", dir);
+    ASSERT_TRUE(wait_until([&] { return StartedJob::catches(job.pid(), SIGTERM); }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    job.send(SIGTERM);
+    EXPECT_EQ(job.wait(), kStoppedCode) << read_text(scratch / "log");
+    EXPECT_TRUE(wait_until([&] { return job.ranks().empty(); }, 5));
+  }
+}
+
+TEST(RunScript, ASecondInterruptEndsTheRanksAtOnce) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "run";
+  // A step of many seconds, soon after the start.
+  Arguments arguments = stop_job(dir, Phase::kStep);
+  arguments.erase(std::find(arguments.begin(), arguments.end(), "--train.batch"), arguments.end());
+  arguments = arguments + Arguments{"--train.batch", "16384", "--train.micro-batch",   "16",
+                                    "--train.seq",   "64",    "--evaluate.max-tokens", "256"};
+  StartedJob job(run_script({}, arguments), scratch / "log", dir);
+  ASSERT_TRUE(wait_until([&] {
+    return read_text(scratch / "log").find("folder") != std::string::npos;
+  })) << read_text(scratch / "log");
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  job.interrupt();
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  ASSERT_TRUE(job.running()) << "the first interrupt must let the step end: "
+                             << read_text(scratch / "log");
+  job.interrupt();
+  EXPECT_EQ(job.wait(4), 130) << read_text(scratch / "log");
+  EXPECT_TRUE(wait_until([&] { return job.ranks().empty(); }, 4));
+}
+
+TEST(RunScript, ACrashedRunIsStartedAgainFromItsLastCheckpoint) {
+  static const bool resumes =
+      launch({"distill", "--help"}).out.find("--run.resume") != std::string::npos;
+  const ScratchDir scratch;
+  const Arguments every = {"--train.checkpoint-every", "20", "--train.log-every", "100"};
+  for (const size_t rank : {1, 2}) {  // a student, the teacher
+    const std::string dir = scratch / ("run" + std::to_string(rank));
+    StartedJob job(run_script({"--max-restarts", "1"}, stop_job(dir, Phase::kStep) + every),
+                   scratch / "log", dir);
+    ASSERT_TRUE(wait_until([&] { return steps_done(dir) >= 50; })) << read_text(scratch / "log");
+    const std::vector<pid_t> ranks = job.ranks();
+    ASSERT_EQ(ranks.size(), 3u);
+    kill(ranks[rank], SIGKILL);
+    const int code = job.wait();
+    const std::string log = read_text(scratch / "log");
+    EXPECT_NE(log.find("exit code 137; starting again from the last checkpoint (restart 1 of 1)"),
+              std::string::npos)
+        << log;
+    EXPECT_TRUE(wait_until([&] { return job.ranks().empty(); }, 5));
+    if (!resumes) {  // then this very option is refused
+      EXPECT_EQ(code, 2) << log;
+      EXPECT_NE(log.find("--run.resume"), std::string::npos) << log;
+      continue;
+    }
+    EXPECT_EQ(code, 0) << log;
+    const std::string undisturbed = scratch / "undisturbed";
+    if (!std::filesystem::exists(undisturbed)) {
+      const Outcome outcome = launch(
+          stop_job(undisturbed, Phase::kStep) + every + Arguments{"--launch.teachers", "1"}, 3);
+      ASSERT_EQ(outcome.code, 0) << outcome.err;
+    }
+    EXPECT_EQ(metric(dir + "/metrics.jsonl", "loss"),
+              metric(undisturbed + "/metrics.jsonl", "loss"));
+  }
+}
+
+TEST(RunScript, RestartsAreCounted) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "run";
+  StartedJob job(run_script({}, stop_job(dir, Phase::kStep)), scratch / "log", dir);
+  ASSERT_TRUE(wait_until([&] { return steps_done(dir) >= 5; })) << read_text(scratch / "log");
+  kill(job.ranks().back(), SIGKILL);
+  EXPECT_EQ(job.wait(), 137) << "no restart without --max-restarts";
+  EXPECT_EQ(read_text(scratch / "log").find("starting again"), std::string::npos);
+}
+
+TEST(RunScript, WhatWouldFailAgainIsNotStartedAgain) {
+  const ScratchDir scratch;
+  const auto code_of = [&](const Arguments& arguments) {
+    StartedJob job(arguments, scratch / "log", scratch / "run");
+    return job.wait();
+  };
+  const Arguments job = stop_job(scratch / "run", Phase::kStep);
+  EXPECT_EQ(code_of(run_script({"--max-restarts", "3"}, job + Arguments{"--train.stepz", "4"})), 2);
+  std::string log = read_text(scratch / "log");
+  EXPECT_NE(log.find("train.steps"), std::string::npos) << log;
+  EXPECT_EQ(log.find("starting again"), std::string::npos) << log;
+
+  const Arguments diverges = {"--train.optimizer", "sgd", "--train.lr", "1e30",
+                              "--train.clip",      "0"};
+  EXPECT_EQ(code_of(run_script({"--max-restarts", "3"}, job + diverges)), 4);
+  log = read_text(scratch / "log");
+  EXPECT_EQ(log.find("starting again"), std::string::npos) << log;
+}
+
+TEST(RunScript, SaysWhatIsWrongWithItsOptions) {
+  const ScratchDir scratch;
+  const auto run = [&](const Arguments& arguments) {
+    StartedJob job(Arguments{kScript} + arguments, scratch / "log", "no ranks");
+    return job.wait(5);
+  };
+  EXPECT_EQ(run({"--help"}), 0);
+  for (const char* words : {"--max-restarts", "--srun", "exit codes", "USR1"})
+    EXPECT_NE(read_text(scratch / "log").find(words), std::string::npos) << words;
+  for (const auto& [arguments, words] : std::vector<std::pair<Arguments, std::string>>{
+           {{}, "no program to start"},
+           {{"-n", "3", "temper", "distill"}, "no program to start"},
+           {{"-n", "none", "--", "temper"}, "-n is 'none'"},
+           {{"-n", "0", "--", "temper"}, "-n is '0'"},
+           {{"--max-restarts", "-1", "--", "temper"}, "--max-restarts is '-1'"},
+           {{"--max-restarts", "--", "temper"}, "no program to start"}}) {
+    EXPECT_EQ(run(arguments), 2) << words;
+    EXPECT_NE(read_text(scratch / "log").find(words), std::string::npos)
+        << words << "\n"
+        << read_text(scratch / "log");
+  }
+}
+
+TEST(SlurmTest, ATaskWithoutPmiIsRefusedByTheFirstTaskAlone) {
+  const ScratchDir scratch;
+  const auto run = [&](const Arguments& environment, const Arguments& arguments) {
+    StartedJob job(Arguments{"env"} + environment + Arguments{TEMPER_PROGRAM} + arguments,
+                   scratch / "log", "--dry-run");
+    return job.wait(20);
+  };
+  const Arguments step = {"SLURM_STEP_ID=0", "SLURM_NTASKS=3", "SLURM_STEP_NUM_TASKS=3"};
+  EXPECT_EQ(run(step + Arguments{"SLURM_PROCID=0"}, {"distill", "--dry-run"}), 2);
+  const std::string words = read_text(scratch / "log");
+  EXPECT_NE(words.find("SLURM_NTASKS is 3"), std::string::npos) << words;
+  EXPECT_NE(words.find("srun --mpi=pmix"), std::string::npos) << words;
+  EXPECT_EQ(std::count(words.begin(), words.end(), '\n'), 1) << words;
+  EXPECT_EQ(run(step + Arguments{"SLURM_PROCID=1"}, {"distill", "--dry-run"}), 2);
+  EXPECT_EQ(read_text(scratch / "log"), "") << "every task prints";
+  // In the batch shell SLURM_NTASKS stands, too, and one process is right.
+  EXPECT_EQ(run({"SLURM_NTASKS=3", "SLURM_PROCID=0"}, {"distill", "--dry-run"}), 0)
+      << read_text(scratch / "log");
+}
+
+}  // namespace
+}  // namespace temper
