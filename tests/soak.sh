@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Distilling under launch/run.sh while ranks are killed, stopped and asked to leave: the weights must be those of an undisturbed run, to the
+# last bit. By hand, on a machine that does little else:     tests/soak.sh [MINUTES]     (60)
+#
+# First the undisturbed run, so that both take about twice MINUTES together. Then the same command again, and after each EVERY seconds one of:
+#   kill   kill -9 of a random rank, teacher or student; launch/run.sh starts the job again from its last checkpoint
+#   stop   SIGSTOP of a random rank: the watchdog ends the job, and launch/run.sh starts it again
+#   term   SIGTERM to launch/run.sh: the job saves and leaves with exit code 3; the same command is given again
+# Prints a line for each, and at its end whether checkpoints, metrics and the student are the same. Exit code 0 only if they are.
+#
+#   OUT=DIR (build/soak)   EVERY=SECONDS (60)   STEPS=N (as many as MINUTES take, measured)   SEED=N of the faults
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+minutes="${1:-60}" out="${OUT:-build/soak}" every="${EVERY:-60}"
+RANDOM="${SEED:-1}"
+temper=build/release/temper
+[ -x "$temper" ] || { echo "soak.sh: $temper is not there: cmake --build --preset release --target temper" >&2; exit 2; }
+if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+rm -rf "$out"
+mkdir -p "$out"
+began="$SECONDS"
+say() { printf '[soak] %5d s  %s\n' $((SECONDS - began)) "$*"; }
+
+job() {  # FOLDER STEPS: the command, without exec
+  start=(launch/run.sh -n 3 --max-restarts 100000 -- "$temper" distill --run.dir "$1" --run.threads 1 --run.resume auto --run.timeout 20
+    --launch.teachers 1 --teacher.layers 4 --teacher.width 128 --teacher.heads 4 --teacher.positions 128 --student.layers 2
+    --student.width 64 --student.heads 4 --student.positions 128 --train.steps "$2" --train.batch 8 --train.seq 128 --train.warmup 20
+    --train.checkpoint-every 100 --train.log-every 500 --evaluate.max-tokens 4096)
+}
+
+steps="${STEPS:-}"
+if [ -z "$steps" ]; then
+  job "$out/rate" 200
+  from="$SECONDS"
+  "${start[@]}" >"$out/rate.log" 2>&1
+  steps=$((minutes * 60 * 200 / (SECONDS - from + 1) * 3 / 4 / 100 * 100))
+  say "200 steps took $((SECONDS - from)) s: $steps steps"
+fi
+job "$out/undisturbed" "$steps"
+"${start[@]}" >"$out/undisturbed.log" 2>&1 || { tail "$out/undisturbed.log"; exit 1; }
+say "undisturbed: done"
+
+job "$out/disturbed" "$steps"
+declare -A count=([kill]=0 [stop]=0 [term]=0)
+ranks() { pgrep -f -- "$temper distill --run.dir $out/disturbed " | while read -r pid; do
+  if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = temper ]; then echo "$pid"; fi; done; }
+done_steps() { tail -n 1 "$out/disturbed/metrics.jsonl" 2>/dev/null | sed -n 's/^{"step":\([0-9]*\),.*/\1/p'; }
+code=3
+while [ "$code" -eq 3 ]; do  # asked to leave: the same command again
+  "${start[@]}" >>"$out/disturbed.log" 2>&1 &
+  script=$!
+  while kill -0 "$script" 2>/dev/null; do
+    for _ in $(seq "$every"); do
+      sleep 1
+      kill -0 "$script" 2>/dev/null || break 2
+    done
+    mapfile -t pids < <(ranks)
+    [ ${#pids[@]} -eq 3 ] || continue  # it is starting again
+    victim="${pids[$((RANDOM % 3))]}"
+    rank="$(tr '\0' '\n' <"/proc/$victim/environ" 2>/dev/null | sed -n 's/^OMPI_COMM_WORLD_RANK=//p')"
+    case $((RANDOM % 3)) in
+      0) what=kill; kill -9 "$victim" 2>/dev/null || continue ;;
+      1) what=stop; kill -STOP "$victim" 2>/dev/null || continue ;;
+      2) what=term; kill -TERM "$script" 2>/dev/null || continue ;;
+    esac
+    count[$what]=$((count[$what] + 1))
+    say "$what$([ "$what" = term ] || echo " rank $rank"), at step $(done_steps)"
+  done
+  code=0
+  wait "$script" || code=$?
+done
+[ "$code" -eq 0 ] || { say "launch/run.sh ended with exit code $code"; tail "$out/disturbed.log"; exit 1; }
+say "disturbed: done; ${count[kill]} killed, ${count[stop]} stopped, ${count[term]} asked to leave"
+
+status=0
+same() {  # WHAT COMMAND...
+  if "${@:2}" >/dev/null; then say "$1: the same"; else say "$1: DIFFERENT"; status=1; fi
+}
+losses() { sed 's/"tokens_per_s".*//' "$1"; }
+same "the student" cmp "$out/undisturbed/student/model.safetensors" "$out/disturbed/student/model.safetensors"
+same "its temperature" cmp "$out/undisturbed/student/generation_config.json" "$out/disturbed/student/generation_config.json"
+same "losses and gradient norms of $steps steps" cmp <(losses "$out/undisturbed/metrics.jsonl") <(losses "$out/disturbed/metrics.jsonl")
+last="checkpoints/step-$(printf '%08d' "$steps")"
+for file in "$out/undisturbed/$last"/*.safetensors; do
+  same "the last checkpoint's $(basename "$file")" cmp "$file" "$out/disturbed/$last/$(basename "$file")"
+done
+exit "$status"
