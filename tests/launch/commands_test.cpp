@@ -124,7 +124,8 @@ TEST(CommandsTest, FromTextToAStudentThatEveryCommandOpens) {
        {"config.ini", "metrics.jsonl", "summary.json", "report.html", "tokenizer.model",
         "teacher/model.safetensors", "student/config.json", "student/model.safetensors",
         "student/generation_config.json", "student/tokenizer.model",
-        "checkpoints/step-00000010/manifest.json", "checkpoints/step-00000020/config.json"}) {
+        "checkpoints/step-00000010/model-00001-of-00002.safetensors",
+        "checkpoints/step-00000020/config.json"}) {
     EXPECT_TRUE(fs::exists(fs::path(run) / file)) << file;
   }
   const std::vector<double> losses = metric(run + "/metrics.jsonl", "loss");
