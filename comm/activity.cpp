@@ -101,15 +101,15 @@ Waiting::Waiting(Operation operation, int peer) {
     return;
   }
   wait_began = Clock::now();
-  current->waits_in.store(static_cast<uint64_t>(operation) | static_cast<uint64_t>(peer + 1) << 32,
-                          std::memory_order_relaxed);
   add_move();
+  current->waits_in.store(static_cast<uint64_t>(operation) | static_cast<uint64_t>(peer + 1) << 32,
+                          std::memory_order_release);
 }
 
 Waiting::~Waiting() {
   add_move();
   if (--depth > 0) return;
-  current->waits_in.store(0, std::memory_order_relaxed);
+  current->waits_in.store(0, std::memory_order_release);
   waited += Clock::now() - wait_began;
 }
 

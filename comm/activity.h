@@ -37,13 +37,17 @@ const char* phase_name(Phase phase);
 /// One process. The first part is its own, the second its watchdog's; times are those of
 /// CLOCK_MONOTONIC, which all processes of a node share, in ns.
 struct ActivityRecord {
-  alignas(kCacheLine) std::atomic<uint64_t> waits_in{0};  ///< Operation, and world rank + 1 << 32
-  std::atomic<uint64_t> moves{0};                         ///< grows with each wait, and within it
-  std::atomic<int64_t> step{-1};                          ///< -1: none yet
-  std::atomic<uint32_t> phase{0};                         ///< Phase
+  /// Operation, and world rank + 1 << 32. Changes after `moves`: who sees the change sees the move.
+  alignas(kCacheLine) std::atomic<uint64_t> waits_in{0};
+  std::atomic<uint64_t> moves{0};  ///< grows when a wait begins, brings something, or ends
+  std::atomic<int64_t> step{-1};   ///< -1: none yet
+  std::atomic<uint32_t> phase{0};  ///< Phase
 
   alignas(kCacheLine) std::atomic<int64_t> alive_ns{0};  ///< its watchdog has looked; 0: not yet
   std::atomic<int64_t> moved_ns{0};  ///< it was last seen to get on, waiting or computing
+  /// waits_in as it was then found, or has been ever since. Changes after moved_ns: a wait that has
+  /// just ended is not taken for work that has long stood still.
+  std::atomic<uint64_t> found_in{0};
   std::atomic<int32_t> pid{0};
   std::atomic<int32_t> rank{-1};      ///< in the world
   std::atomic<uint32_t> reported{0};  ///< of a node's first record: somebody tells what is wrong

@@ -202,13 +202,14 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::note_own(int64_t now) {
+  const uint64_t waits_in = own_->waits_in.load(std::memory_order_acquire);
   const uint64_t moves = own_->moves.load(std::memory_order_relaxed);
   // Of all its threads but this one: some work is done by others while the main thread waits for
   // them.
   const int64_t cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - clock_ns(CLOCK_THREAD_CPUTIME_ID);
-  const bool waits = own_->waits_in.load(std::memory_order_relaxed) != 0;
-  if (moves != seen_moves_ || (!waits && cpu - seen_cpu_ns_ >= kLeastCpu))
+  if (moves != seen_moves_ || (waits_in == 0 && cpu - seen_cpu_ns_ >= kLeastCpu))
     own_->moved_ns.store(now, std::memory_order_relaxed);
+  own_->found_in.store(waits_in, std::memory_order_release);
   seen_moves_ = moves;
   seen_cpu_ns_ = cpu;
   own_->alive_ns.store(now, std::memory_order_relaxed);
@@ -221,7 +222,7 @@ std::vector<ProcessView> Watchdog::look(int64_t now) const {
       const int64_t then = std::max(moment.load(std::memory_order_relaxed), since_ns_);
       return static_cast<double>(now - then) / kSecond;
     };
-    const uint64_t waits_in = record->waits_in.load(std::memory_order_relaxed);
+    const uint64_t waits_in = record->found_in.load(std::memory_order_acquire);
     ProcessView view;
     view.rank = record->rank.load(std::memory_order_relaxed);
     view.pid = record->pid.load(std::memory_order_relaxed);

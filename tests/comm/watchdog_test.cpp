@@ -72,6 +72,31 @@ TEST(WatchdogTest, ARankThatComputesIsNot) {
             "");
 }
 
+// Others must not take it for work that has stood still as long as the wait, before the process's
+// own watchdog has looked.
+TEST(WatchdogTest, AWaitThatHasJustEndedIsNoFault) {
+  const Communicator world = Communicator::world();
+  if (world.size() < 3) GTEST_SKIP() << "one rank waits, one computes, the others do both in turn";
+  EXPECT_EQ(said_during(world, 1,
+                        [&] {
+                          const auto wait_for = [](double seconds) {
+                            const Waiting waiting(Operation::kFirstCredit);
+                            usleep(static_cast<useconds_t>(seconds * 1e6));
+                          };
+                          if (world.rank() == 0) {
+                            wait_for(8);
+                          } else if (world.rank() == 1) {
+                            compute_for(8);
+                          } else {
+                            for (int turn = 0; turn < 5; ++turn) {
+                              wait_for(1.3);
+                              compute_for(0.3);
+                            }
+                          }
+                        }),
+            "");
+}
+
 TEST(WatchdogTest, AWaitThatBringsSomethingBeginsAnew) {
   const Communicator world = Communicator::world();
   EXPECT_EQ(said_during(world, 1,
