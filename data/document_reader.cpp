@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "data/json_input.h"
+
 namespace temper {
 
 namespace {
@@ -94,6 +96,8 @@ bool is_empty_file(const std::string& path) {
 }  // namespace
 
 std::string jsonl_document(std::string_view line, const std::string& field) {
+  const size_t nul = find_nul(line);
+  TORCH_CHECK_VALUE(nul == line.npos, "not valid JSON at byte ", nul + 1, " (a NUL byte)");
   FieldFinder finder(field);
   json::sax_parse(line.begin(), line.end(), &finder);
   return finder.take();

@@ -27,11 +27,39 @@ std::string shortened(const json& value) {
 
 }  // namespace
 
+size_t find_nul(std::string_view text) { return text.find('\0'); }
+
+nlohmann::json parse_json(std::string_view text, const std::string& where) {
+  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
+    TORCH_CHECK_VALUE(depth < kMaxDepth, where, ": nested deeper than ", kMaxDepth, " levels");
+    if (event == json::parse_event_t::object_start) {
+      keys.emplace_back();
+    } else if (event == json::parse_event_t::object_end) {
+      keys.pop_back();
+    } else if (event == json::parse_event_t::key) {
+      const bool is_new = keys.back().insert(parsed.get_ref<const std::string&>()).second;
+      TORCH_CHECK_VALUE(is_new, where, ": the key ", shortened(parsed), " stands twice");
+    }
+    return true;
+  };
+  size_t bad = find_nul(text);
+  if (bad == std::string_view::npos) {
+    try {
+      return json::parse(text, watch);
+    } catch (const json::exception& error) {
+      const auto* syntax = dynamic_cast<const json::parse_error*>(&error);
+      bad = syntax != nullptr ? syntax->byte - 1 : 0;
+    }
+  }
+  TORCH_CHECK_VALUE(false, where, ": not valid JSON (at byte ", bad + 1, " of ", text.size(), ")");
+}
+
 nlohmann::json read_json_file(const std::string& path, int64_t max_bytes) {
   std::error_code failure;
   const bool regular = std::filesystem::is_regular_file(path, failure);
   TORCH_CHECK_VALUE(regular, path, ": ", failure ? failure.message() : "not a regular file",
-                    "; name the folder of a Hugging Face model");
+                    "; name a file");
   std::ifstream stream(path, std::ios::binary);
   TORCH_CHECK_VALUE(stream, path, ": cannot be opened: ", std::strerror(errno));
   std::string text;
@@ -44,28 +72,7 @@ nlohmann::json read_json_file(const std::string& path, int64_t max_bytes) {
   TORCH_CHECK_VALUE(static_cast<int64_t>(text.size()) <= max_bytes, path, ": larger than ",
                     max_bytes, " bytes; this is not the file that it is named as");
 
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
-  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
-    TORCH_CHECK_VALUE(depth < kMaxDepth, path, ": nested deeper than ", kMaxDepth, " levels");
-    if (event == json::parse_event_t::object_start) {
-      keys.emplace_back();
-    } else if (event == json::parse_event_t::object_end) {
-      keys.pop_back();
-    } else if (event == json::parse_event_t::key) {
-      const bool is_new = keys.back().insert(parsed.get_ref<const std::string&>()).second;
-      TORCH_CHECK_VALUE(is_new, path, ": the key ", shortened(parsed), " stands twice");
-    }
-    return true;
-  };
-  json value;
-  try {
-    value = json::parse(text, watch);
-  } catch (const json::exception& error) {
-    const size_t at = dynamic_cast<const json::parse_error*>(&error)
-                          ? static_cast<const json::parse_error&>(error).byte
-                          : 0;
-    TORCH_CHECK_VALUE(false, path, ": not valid JSON (at byte ", at, " of ", text.size(), ")");
-  }
+  json value = parse_json(text, path);
   TORCH_CHECK_VALUE(value.is_object(), path, ": holds ", shortened(value), ", not a JSON object");
   return value;
 }

@@ -1,14 +1,22 @@
 // Small JSON files from strangers. nlohmann-json alone merges duplicate keys in silence, reads -1
-// as 2^64 - 1 where an unsigned is asked for, and builds any depth; here those end in one readable
-// line.
+// as 2^64 - 1 where an unsigned is asked for, builds any depth, and takes a NUL byte for the end
+// of the text, whatever follows; here those end in one readable line.
 #pragma once
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace temper {
+
+/// Where a NUL byte stands, with which no text is JSON; npos: nowhere.
+size_t find_nul(std::string_view text);
+
+/// Parses a text of at most 32 levels, the innermost value counted. Throws c10::ValueError "WHERE:
+/// REASON".
+nlohmann::json parse_json(std::string_view text, const std::string& where);
 
 /// Reads and parses `path`, an object of at most `max_bytes` and 32 levels.
 /// Throws c10::ValueError naming the file and the reason.

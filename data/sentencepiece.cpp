@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "data/mapped_file.h"
+#include "data/sentencepiece_model.h"
 #include "data/utf8.h"
 
 namespace temper {
@@ -21,84 +23,17 @@ namespace {
 constexpr size_t kLongestLine = 4096;
 constexpr size_t kPortion = 4096;
 
-/// What a model does to a text before it looks for pieces: fields of its normalizer_spec.
-struct Normalizer {
-  bool changes_characters = false;  // precompiled_charsmap: a table, or none
-  bool removes_spaces = true;       // remove_extra_whitespaces
-};
-
-/// A reader of protobuf's wire format, as far as it is needed to find two fields: the library keeps
-/// its own description of the model to itself.
-class WireReader {
- public:
-  explicit WireReader(std::string_view bytes) : rest_(bytes) {}
-
-  /// The next field; a value that is a number in `number`, bytes in `bytes`. False at the end, and
-  /// where this is no protobuf.
-  bool next(uint64_t& field, uint64_t& number, std::string_view& bytes) {
-    uint64_t key = 0;
-    if (rest_.empty() || !varint(key)) return false;
-    field = key >> 3;
-    number = 0;
-    bytes = {};
-    switch (key & 7) {
-      case 0:
-        return varint(number);
-      case 1:
-        return take(8, bytes);
-      case 2:
-        return varint(number) && take(number, bytes);
-      case 5:
-        return take(4, bytes);
-      default:
-        return false;
-    }
-  }
-
- private:
-  bool varint(uint64_t& value) {
-    value = 0;
-    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<unsigned char>(rest_[0]);
-      rest_.remove_prefix(1);
-      value |= static_cast<uint64_t>(byte & 0x7F) << shift;
-      if (byte < 0x80) return true;
-    }
-    return false;
-  }
-  bool take(uint64_t size, std::string_view& bytes) {
-    if (size > rest_.size()) return false;
-    bytes = rest_.substr(0, size);
-    rest_.remove_prefix(size);
-    return true;
-  }
-
-  std::string_view rest_;
-};
-
-Normalizer read_normalizer(std::string_view model) {
-  constexpr uint64_t kNormalizerSpec = 3, kCharsMap = 2, kRemoveSpaces = 4;
-  Normalizer normalizer;
-  uint64_t field = 0, number = 0;
-  std::string_view bytes;
-  for (WireReader fields(model); fields.next(field, number, bytes);) {
-    if (field != kNormalizerSpec) continue;
-    for (WireReader spec(bytes); spec.next(field, number, bytes);) {
-      if (field == kCharsMap) normalizer.changes_characters = !bytes.empty();
-      if (field == kRemoveSpaces) normalizer.removes_spaces = number != 0;
-    }
-  }
-  return normalizer;
-}
-
 class SentencePiece : public Tokenizer {
  public:
   SentencePiece(const std::string& path, const std::string& option, std::string note)
       : path_(path), note_(std::move(note)) {
-    const auto status = processor_.Load(path);
+    const MappedFile file(path, option);
+    const Normalizer normalizer = read_normalizer(file.bytes(), "--" + option + " " + path);
+    const auto status =
+        processor_.LoadFromSerializedProto({file.bytes().data(), file.bytes().size()});
     TORCH_CHECK_VALUE(status.ok(), "--", option, " ", path, ": this is no SentencePiece model (",
                       status.ToString(), ")");
-    find_cuts();
+    find_cuts(normalizer);
   }
   int64_t vocab() const override { return processor_.GetPieceSize(); }
   std::vector<int32_t> encode(std::string_view text) const override {
@@ -166,8 +101,7 @@ class SentencePiece : public Tokenizer {
   // A text may be cut after a line feed where no piece holds both it and what follows: pieces are
   // found inside the two halves then, whichever way the model ranks them. This holds where the
   // model leaves the characters and spaces as they are, and knows the line feed.
-  void find_cuts() {
-    const Normalizer normalizer = read_normalizer(processor_.serialized_model_proto());
+  void find_cuts(const Normalizer& normalizer) {
     const std::vector<int> line_feed = pieces("\n");
     line_feed_ids_ = line_feed.size();
     may_be_cut_ =

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "data/json_input.h"
 #include "launch/options.h"
 
 namespace temper {
@@ -18,16 +19,7 @@ constexpr size_t kMaxLineBytes = 1 << 20;
 
 // One prompt of a JSON object a line.
 std::string prompt_of(const std::string& line, const std::string& field, const std::string& where) {
-  const auto shallow = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    TORCH_CHECK_VALUE(depth < 32, where, ": nested deeper than 32 levels");
-    return true;
-  };
-  nlohmann::json value;
-  try {
-    value = nlohmann::json::parse(line, shallow);
-  } catch (const nlohmann::json::exception&) {
-    TORCH_CHECK_VALUE(false, where, ": not valid JSON; a .jsonl file holds one object a line");
-  }
+  const nlohmann::json value = parse_json(line, where);
   const auto found = value.is_object() ? value.find(field) : value.end();
   TORCH_CHECK_VALUE(value.is_object() && found != value.end() && found->is_string(), where,
                     ": no object with a string '", field, "'; name the field: --generate.field");

@@ -47,7 +47,7 @@ void Progress::show(int64_t done, const std::string& text, bool line) {
 void say(const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); }
 
 std::string duration_text(double seconds) {
-  const long long s = std::llround(std::max(0.0, seconds));
+  const long long s = std::llround(std::min(std::max(0.0, seconds), 1e15));
   if (s < 60) return format("%llds", s);
   if (s < 3600) return format("%lldm%02llds", s / 60, s % 60);
   return format("%lldh%02lldm", s / 3600, s / 60 % 60);

@@ -8,12 +8,16 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "data/json_input.h"
+
 namespace temper {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
 namespace {
+
+constexpr int64_t kMaxSummaryBytes = 64 << 20;
 
 /// The file's text; empty if it is not there.
 std::string text_of(const fs::path& path) {
@@ -36,19 +40,18 @@ double number(const Json& json, const char* key) {
   return value.is_number() ? value.get<double>() : NAN;
 }
 
-Json parse(const std::string& text) { return Json::parse(text, nullptr, /*throw=*/false); }
-
 std::vector<MetricsLine> read_metrics(const fs::path& path) {
   std::ifstream file(path);
   std::vector<MetricsLine> lines;
   std::string text;
   for (int64_t count = 1; std::getline(file, text); ++count) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const Json json = parse(text);
-    if (json.is_discarded()) {
-      TORCH_CHECK_VALUE(file.eof() || file.peek() == std::ifstream::traits_type::eof(),
-                        path.string(), ": line ", count, " is no JSON; remove it, or run again");
-      break;
+    Json json;
+    try {
+      json = parse_json(text, path.string() + ", line " + std::to_string(count));
+    } catch (const c10::ValueError& error) {
+      if (file.eof() || file.peek() == std::ifstream::traits_type::eof()) break;
+      TORCH_CHECK_VALUE(false, error.what_without_backtrace(), "; remove it, or run again");
     }
     MetricsLine line;
     line.step = number(json, "step");
@@ -113,8 +116,7 @@ ReportResult read_result(const Json& json) {
 }
 
 void read_summary(const fs::path& path, ReportRun& run) {
-  const Json json = parse(text_of(path));
-  TORCH_CHECK_VALUE(!json.is_discarded(), path.string(), ": no JSON; remove it, or run again");
+  const Json json = read_json_file(path.string(), kMaxSummaryBytes);
   const Json& results = field(json, "results");
   if (results.is_array()) {
     for (const Json& result : results) run.results.push_back(read_result(result));

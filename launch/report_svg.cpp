@@ -38,12 +38,24 @@ std::vector<double> nice_ticks(double low, double high, int count) {
   const double power = std::pow(10.0, std::floor(std::log10(rough)));
   const double digit = rough / power;
   const double step = (digit < 1.5 ? 1 : digit < 3.5 ? 2 : digit < 7.5 ? 5 : 10) * power;
+  // Numbers that are too large, too small or too close together to be parted.
+  if (!std::isfinite(step) || !(step > 0)) return {low, high};
   const double first = std::floor(low / step + 1e-9);
   const double last = std::ceil(high / step - 1e-9);
   std::vector<double> ticks;
   for (double n = first; n <= last && ticks.size() < 100; ++n) ticks.push_back(n * step);
   return ticks;
 }
+
+namespace {
+
+/// Digits behind the point that tell ticks apart that are `step` apart: 0 to 6.
+int digits_of(double step) {
+  const double digits = std::ceil(-std::log10(step) - 1e-9);
+  return digits > 0 ? static_cast<int>(std::min(digits, 6.0)) : 0;  // 0 for NaN
+}
+
+}  // namespace
 
 std::vector<std::string> tick_texts(const std::vector<double>& ticks) {
   double largest = 0;
@@ -69,9 +81,7 @@ std::vector<std::string> tick_texts(const std::vector<double>& ticks) {
       const int power = static_cast<int>(std::floor(std::log10(std::abs(tick)) + 1e-9));
       texts.push_back(format("%.3ge%d", tick / std::pow(10.0, power), power));
     } else {
-      const int digits =
-          std::clamp(static_cast<int>(std::ceil(-std::log10(step / unit) - 1e-9)), 0, 6);
-      texts.push_back(format("%.*f%s", digits, tick / unit, suffix));
+      texts.push_back(format("%.*f%s", digits_of(step / unit), tick / unit, suffix));
     }
   }
   return texts;
@@ -79,9 +89,8 @@ std::vector<std::string> tick_texts(const std::vector<double>& ticks) {
 
 std::vector<std::string> percent_texts(const std::vector<double>& ticks) {
   const double step = ticks.size() > 1 ? 100 * (ticks[1] - ticks[0]) : 1;
-  const int digits = std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 6);
   std::vector<std::string> texts;
-  for (const double tick : ticks) texts.push_back(format("%.*f%%", digits, 100 * tick));
+  for (const double tick : ticks) texts.push_back(format("%.*f%%", digits_of(step), 100 * tick));
   return texts;
 }
 

@@ -27,7 +27,7 @@ struct Axis {
 std::string escape_html(const std::string& text);
 
 /// Round numbers 1, 2 or 5 times a power of ten apart, about `count` of them, that enclose [low,
-/// high]. Both finite, low < high.
+/// high]. Both finite; {low, high} where doubles cannot part them so.
 std::vector<double> nice_ticks(double low, double high, int count);
 
 /// Texts of ticks with as many digits as their distance needs: "2.5", "40k", "3e-4".

@@ -11,6 +11,8 @@
 #include <unordered_set>
 #include <utility>
 
+#include "data/json_input.h"
+
 namespace temper {
 namespace {
 
@@ -161,14 +163,16 @@ class HeaderReader : public nlohmann::json_sax<json> {
     if (fields_.size() != 3) refuse("not all of dtype, shape and data_offsets");
     if (offsets_ != 2) refuse("fewer than two data_offsets");
     if (item_.end < item_.begin) refuse("data_offsets that run backwards");
+    // As if zeros were ones: strides would overflow with [0, 2^62, 8], too.
     uint64_t bytes = c10::elementSize(item_.dtype);
-    bool overflow = false;
+    bool overflow = false, empty = false;
     for (const int64_t size : item_.shape) {
-      overflow |= __builtin_mul_overflow(bytes, static_cast<uint64_t>(size), &bytes);
+      empty |= size == 0;
+      overflow |=
+          __builtin_mul_overflow(bytes, std::max(static_cast<uint64_t>(size), uint64_t{1}), &bytes);
     }
-    // A zero after an overflow would hide it from the comparison below; such shapes are refused
-    // too.
     if (overflow || bytes > uint64_t{INT64_MAX}) refuse("a shape whose product overflows");
+    if (empty) bytes = 0;
     if (bytes != item_.end - item_.begin) {
       refuse("a shape of " + std::to_string(bytes) + " bytes and data_offsets of " +
              std::to_string(item_.end - item_.begin));
@@ -189,6 +193,10 @@ class HeaderReader : public nlohmann::json_sax<json> {
 
 std::vector<SafetensorsItem> parse_safetensors_header(std::string_view header, uint64_t data_bytes,
                                                       const std::string& file) {
+  // The parser would pass over a byte order mark, and take a NUL byte for the end of the text.
+  TORCH_CHECK_VALUE(!header.starts_with("\xef\xbb\xbf") && find_nul(header) == header.npos, file,
+                    ": not a safetensors file: the header is not valid JSON (it holds a byte order "
+                    "mark or a NUL byte)");
   HeaderReader reader(file);
   json::sax_parse(header.begin(), header.end(), &reader);
   std::vector<SafetensorsItem> items = std::move(reader.items);

@@ -48,8 +48,8 @@ if(NOT TARGET LibTorch::LibTorch)
   target_link_options(LibTorch::LibTorch INTERFACE -Wl,--unresolved-symbols=ignore-in-shared-libs)
   target_compile_options(LibTorch::LibTorch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-psabi>)
   # at::parallel_for is a template: compiled without OpenMP it runs on one thread, and says nothing. The runtime must be the one
-  # that LibTorch has loaded. The thread sanitizer cannot see into it.
-  if(NOT TEMPER_SANITIZE MATCHES thread)
+  # that LibTorch has loaded. The thread sanitizer cannot see into it; clang has another, and fuzzing runs on one thread.
+  if(NOT TEMPER_SANITIZE MATCHES "thread|fuzzer")
     find_package(OpenMP REQUIRED COMPONENTS CXX)
     file(GLOB _openmp "${LibTorch_ROOT_DIR}/lib/libgomp*.so*")
     if(NOT _openmp)

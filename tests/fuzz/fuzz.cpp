@@ -1,37 +1,31 @@
-// fuzz SECONDS [SEED] [TARGET]: mutates valid files and opens them, each target in turn, until the
-// time is over. A file must open or be refused with a c10::ValueError. Anything else ends the run
-// with status 1 and keeps the file: another exception, a crash or an access out of bounds (built
-// with the preset asan), or more memory than a small multiple of the file.
+// One program for all readers, under libFuzzer (https://llvm.org/docs/LibFuzzer.html):
+//
+//   fuzz --list                      the targets' names
+//   fuzz --list-planted              those of targets with a fault, which must be found
+//   fuzz TARGET --seeds DIR          writes DIR/seeds/N and DIR/words.dict; the seeds must open
+//   fuzz TARGET [libFuzzer's options and folders]
+//
+// A mutant must open or be refused with a c10::ValueError. Anything else ends the run and keeps the
+// input: another exception, what the sanitizers find, or more memory than a small multiple of the
+// input.
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
+#include <c10/util/Logging.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
+#include <optional>
 
-#include "tests/fuzz/mutator.h"
+#include "tests/fuzz/memory.h"
 #include "tests/fuzz/targets.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-// GCC 12 has these two in its library, and no header for them.
-extern "C" {
-int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*, size_t),
-                                              void (*on_free)(const volatile void*));
-size_t __sanitizer_get_allocated_size(const volatile void* block);
-// LibTorch is not built with the sanitizer: its containers and its own globals say nothing.
-const char* __asan_default_options() {
+// LibTorch is not built with the sanitizers: its containers and its own globals say nothing.
+extern "C" const char* __asan_default_options() {
   return "detect_leaks=0:detect_container_overflow=0:max_allocation_size_mb=1024";
 }
-const char* __ubsan_default_options() { return "halt_on_error=1:print_stacktrace=1"; }
-}
-#define TEMPER_FUZZ_COUNTS_MEMORY 1
-#else
-#define TEMPER_FUZZ_COUNTS_MEMORY 0
-#endif
+extern "C" const char* __ubsan_default_options() { return "halt_on_error=1:print_stacktrace=1"; }
 
 namespace temper {
 namespace {
@@ -43,92 +37,155 @@ namespace fs = std::filesystem;
 constexpr int64_t kBytesPerByte = 48;
 constexpr int64_t kBytesBesides = 8 << 20;
 
-std::atomic<int64_t> held{0}, peak{0};
+// Where arithmetic on sizes goes wrong, and what JSON's grammar trips over.
+const std::vector<std::string> kWordsForAll = {"0",
+                                               "-1",
+                                               "1e999",
+                                               "-0.0",
+                                               "2147483648",
+                                               "4294967296",
+                                               "9223372036854775807",
+                                               "null",
+                                               "true",
+                                               "9223372036854775808",
+                                               "18446744073709551616",
+                                               "1e-320",
+                                               "[]",
+                                               "{}",
+                                               "\"\"",
+                                               "\\u0000",
+                                               "\\ud800",
+                                               "\xff\xfe",
+                                               "\xef\xbb\xbf"};
 
-#if TEMPER_FUZZ_COUNTS_MEMORY
-void on_malloc(const volatile void*, size_t bytes) {
-  const int64_t now = held += static_cast<int64_t>(bytes);
-  int64_t highest = peak;
-  while (now > highest && !peak.compare_exchange_weak(highest, now)) {
-  }
+std::vector<FuzzTarget> all_targets() {
+  std::vector<FuzzTarget> all;
+  for (const auto& list : {data_targets(), model_targets(), store_targets(), launch_targets()})
+    all.insert(all.end(), list.begin(), list.end());
+  return all;
 }
-void on_free(const volatile void* block) {
-  if (block != nullptr) held -= static_cast<int64_t>(__sanitizer_get_allocated_size(block));
-}
-#endif
 
-/// Empty where all is well, or what went wrong.
-std::string trouble(const FuzzTarget& target, int64_t file_bytes, bool* opened) {
-  const int64_t before = held;
-  peak = before;
-  *opened = false;
+struct Session {
+  std::string name;
+  std::string work;
+  FuzzReader reader;
+  int64_t inputs = 0, opened = 0;
+};
+Session* session = nullptr;  // libFuzzer calls back without an argument of ours
+
+void end_session() {
+  std::fprintf(stderr, "fuzz: %s: %lld inputs, %lld of them opened\n", session->name.c_str(),
+               static_cast<long long>(session->inputs), static_cast<long long>(session->opened));
+  std::error_code ignored;
+  fs::remove_all(session->work, ignored);
+}
+
+void begin_session(const FuzzTarget& target) {
+  std::string work = (fs::temp_directory_path() / "temper-fuzz-XXXXXX").string();
+  TORCH_CHECK(::mkdtemp(work.data()) != nullptr, "no folder ", work, " can be made");
+  session = new Session{target.name, work, {}, 0, 0};
+  std::atexit(end_session);
+  session->reader = target.open(work);
+}
+
+/// Why the input was refused; nothing where it opened.
+std::optional<std::string> refusal(const std::string& bytes) {
   try {
-    target.use();
-    *opened = true;
-  } catch (const c10::ValueError&) {
-  } catch (const std::exception& error) {
-    return std::string("another exception: ") + error.what();
+    session->reader.use(bytes);
+    return std::nullopt;
+  } catch (const c10::ValueError& error) {
+    return error.what_without_backtrace();
   }
-  const int64_t taken = peak - before;
-  if (taken > kBytesPerByte * file_bytes + kBytesBesides)
-    return "took " + std::to_string(taken) + " bytes of memory for a file of " +
-           std::to_string(file_bytes);
-  return {};
 }
 
-int run(double seconds, uint64_t seed, const std::string& only) {
-  at::set_num_threads(1);
-  const fs::path work = fs::temp_directory_path() / ("temper-fuzz-" + std::to_string(::getpid()));
-  fs::create_directories(work);
-  std::vector<FuzzTarget> targets = fuzz_targets(TEMPER_SOURCE_DIR, work.string());
-  if (!only.empty()) std::erase_if(targets, [&](const FuzzTarget& t) { return t.name != only; });
-  if (targets.empty()) {
-    std::fprintf(stderr, "no target named %s\n", only.c_str());
-    return 2;
+[[noreturn]] void fail(const std::string& what) {
+  std::fprintf(stderr, "fuzz: %s: %s\n", session->name.c_str(), what.c_str());
+  std::abort();
+}
+
+void write_seeds(const std::string& dir) {
+  fs::create_directories(dir + "/seeds");
+  for (size_t i = 0; i < session->reader.seeds.size(); ++i) {
+    const std::string& seed = session->reader.seeds[i];
+    if (const auto reason = refusal(seed))
+      fail("seed " + std::to_string(i) + " was refused: " + *reason);
+    write_file(dir + "/seeds/" + std::to_string(i), seed);
   }
-#if TEMPER_FUZZ_COUNTS_MEMORY
-  __sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
-#endif
-  std::vector<int64_t> runs(targets.size()), accepted(targets.size());
-  Mutator mutator(seed);
-  const auto start = std::chrono::steady_clock::now();
-  const auto elapsed = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  for (size_t turn = 0; elapsed() < seconds; ++turn) {
-    const size_t index = turn % targets.size();
-    const FuzzTarget& target = targets[index];
-    // The first time round, as they are: the seeds must open.
-    const bool whole = turn < targets.size();
-    const std::string bytes = whole ? target.seeds.front() : mutator.mutated(target.seeds);
-    const std::string path = (work / target.file).string();
-    std::ofstream(path, std::ios::binary) << bytes;
-    // Kept on the disk while it is opened: a crash leaves it there.
-    bool opened = false;
-    std::string what = trouble(target, static_cast<int64_t>(bytes.size()), &opened);
-    if (whole && !opened) what = "the seed itself was refused";
-    if (!what.empty()) {
-      std::fprintf(stderr, "fuzz: %s, seed %llu, turn %zu: %s\nfuzz: the file is %s\n",
-                   target.name.c_str(), static_cast<unsigned long long>(seed), turn, what.c_str(),
-                   path.c_str());
-      return 1;
+  for (size_t i = 0; i < session->reader.relatives.size(); ++i)
+    write_file(dir + "/seeds/relative-" + std::to_string(i), session->reader.relatives[i]);
+  std::vector<std::string> words = session->reader.words;
+  words.insert(words.end(), kWordsForAll.begin(), kWordsForAll.end());
+  std::string dictionary;
+  for (const std::string& word : words) {
+    dictionary += '"';
+    for (const char c : word) {
+      char escape[8];
+      std::snprintf(escape, sizeof escape, "\\x%02X", static_cast<unsigned char>(c));
+      dictionary += escape;
     }
-    ++runs[index];
-    accepted[index] += opened;
+    dictionary += "\"\n";
   }
-  for (size_t i = 0; i < targets.size(); ++i) {
-    std::printf("fuzz: %-14s %8lld files, %lld of them opened\n", targets[i].name.c_str(),
-                static_cast<long long>(runs[i]), static_cast<long long>(accepted[i]));
-  }
-  fs::remove_all(work);
-  return 0;
+  write_file(dir + "/words.dict", dictionary);
+}
+
+int usage() {
+  std::fprintf(
+      stderr,
+      "usage: fuzz --list[-planted] | fuzz TARGET --seeds DIR | fuzz TARGET [-option=value "
+      "...] [folder ...]\n");
+  return 2;
 }
 
 }  // namespace
 }  // namespace temper
 
-int main(int argc, char** argv) {
-  const double seconds = argc > 1 ? std::atof(argv[1]) : 20;
-  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
-  return temper::run(seconds, seed, argc > 3 ? argv[3] : "");
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  using namespace temper;
+  if (*argc < 2) std::exit(usage());
+  const std::string name = (*argv)[1];
+  std::vector<FuzzTarget> targets = all_targets();
+  const std::vector<FuzzTarget> planted = planted_targets();
+  if (name == "--list" || name == "--list-planted") {
+    for (const FuzzTarget& target : name == "--list" ? targets : planted)
+      std::printf("%s\n", target.name.c_str());
+    std::exit(0);
+  }
+  targets.insert(targets.end(), planted.begin(), planted.end());
+  const auto found = std::find_if(targets.begin(), targets.end(),
+                                  [&](const FuzzTarget& target) { return target.name == name; });
+  if (found == targets.end()) {
+    std::fprintf(stderr, "fuzz: no target is named '%s'; 'fuzz --list' gives the names\n",
+                 name.c_str());
+    std::exit(usage());
+  }
+  at::set_num_threads(1);
+  // Most mutants are refused: a stack trace of each would take most of the time.
+  c10::SetStackTraceFetcher([] { return std::string(); });
+  begin_session(*found);
+  if (*argc == 4 && std::string((*argv)[2]) == "--seeds") {
+    write_seeds((*argv)[3]);
+    std::exit(0);
+  }
+  // libFuzzer's options follow the name.
+  (*argv)[1] = (*argv)[0];
+  ++*argv;
+  --*argc;
+  count_memory();
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace temper;
+  const std::string bytes(reinterpret_cast<const char*>(data), size);
+  reset_peak_memory();
+  try {
+    session->opened += !refusal(bytes).has_value();
+  } catch (const std::exception& error) {
+    fail(std::string("another exception: ") + error.what());
+  }
+  const int64_t taken = peak_memory();
+  if (taken > kBytesPerByte * static_cast<int64_t>(size) + kBytesBesides)
+    fail("took " + std::to_string(taken) + " bytes of memory for " + std::to_string(size));
+  ++session->inputs;
+  return 0;
 }

@@ -1,21 +1,50 @@
-// What is fuzzed: readers of files that strangers made.
+// What is fuzzed: every reader of files, and of the command line. A reader takes its input or
+// refuses it with a c10::ValueError; there is no third way.
 #pragma once
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace temper {
 
-struct FuzzTarget {
-  std::string name;
-  std::vector<std::string> seeds;  ///< valid files, to be mutated
-  std::string file;                ///< where the mutant is written, below the work folder
-  /// Opens it and uses all that it holds. May throw c10::ValueError, and nothing else.
-  std::function<void()> use;
+/// One reader, ready to be tried.
+struct FuzzReader {
+  std::vector<std::string> seeds;  ///< valid inputs, to be mutated
+  /// Makes a file of these bytes, opens it and uses all that it holds. May throw c10::ValueError,
+  /// and nothing else.
+  std::function<void(const std::string& bytes)> use;
+  /// What the format is made of, for libFuzzer's dictionary.
+  std::vector<std::string> words;
+  std::vector<std::string> relatives = {};  ///< further inputs, which may be refused here
 };
 
-/// `source` is the project's folder; `work` an empty folder for the files.
-std::vector<FuzzTarget> fuzz_targets(const std::string& source, const std::string& work);
+struct FuzzTarget {
+  std::string name;
+  /// `work` is an empty folder for the target's files.
+  std::function<FuzzReader(const std::string& work)> open;
+};
+
+// One list for each layer. Checkpoints, once they are there, go into a list of their own.
+std::vector<FuzzTarget> data_targets();
+std::vector<FuzzTarget> model_targets();
+std::vector<FuzzTarget> store_targets();
+std::vector<FuzzTarget> launch_targets();
+
+/// Readers with a fault each, which the fuzzer must find.
+std::vector<FuzzTarget> planted_targets();
+
+/// The whole file.
+std::string file_content(const std::string& path);
+
+/// Writes `bytes` as the file `path`.
+void write_file(const std::string& path, std::string_view bytes);
+
+/// The names and short strings that stand in quotes in JSON texts, quotes included.
+std::vector<std::string> quoted_words(const std::vector<std::string>& texts);
+
+/// A file of the project, by its path in the sources.
+std::string source_file(const std::string& path);
 
 }  // namespace temper

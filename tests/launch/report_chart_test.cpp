@@ -25,6 +25,15 @@ TEST(ReportChartTest, TicksAreRoundAndEncloseTheRange) {
   }
 }
 
+TEST(ReportChartTest, TicksAreThereForNumbersOfAnySize) {
+  for (const auto& [low, high] : {std::pair{-1.7e308, 1.7e308}, {0.0, 0.0}, {0.0, 5e-324}}) {
+    const std::vector<double> ticks = nice_ticks(low, high, 5);
+    EXPECT_EQ(ticks, (std::vector<double>{low, high}));
+    EXPECT_EQ(tick_texts(ticks).size(), 2u);
+    EXPECT_EQ(percent_texts(ticks).size(), 2u);
+  }
+}
+
 TEST(ReportChartTest, BucketsKeepMeanAndRange) {
   // 0..9 in 3 buckets: {0,1,2}, {3,4,5}, {6,7,8,9}; y = x², but 4 is not finite.
   std::vector<ChartPoint> points;

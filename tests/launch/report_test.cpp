@@ -115,6 +115,27 @@ TEST(ReportTest, MissingPiecesAndNullsAreHarmless) {
   EXPECT_NE(page(scratch).find("</html>"), std::string::npos);
 }
 
+TEST(ReportTest, NumbersOfAnySizeAreDrawn) {
+  const ScratchDir scratch;
+  for (const auto& [low, high] : {std::pair{"-1.7e308", "1.7e308"},
+                                  {"0", "5e-324"},
+                                  {"1e300", "1.0000000000000001e300"},
+                                  {"1e18", "1e18"}}) {
+    std::string lines;
+    for (const char* value : {low, high}) {
+      const std::string number(value);
+      lines += "{\"step\":" + number + ",\"loss\":" + number + ",\"kl\":" + number +
+               ",\"ce\":" + number + ",\"tokens_per_s\":" + number + "}\n";
+    }
+    write_text(scratch / "metrics.jsonl", lines);
+    // The sum of the bins' tokens is no number, and so no share of them is.
+    const std::string bin = R"({"tokens":1.7e308,"confidence":0.5,"accuracy":0.5})";
+    write_text(scratch / "summary.json",
+               R"({"seconds":1e300,"test":{"before":{"bins":[)" + bin + "," + bin + "]}}}");
+    EXPECT_NE(page(scratch).find("</html>"), std::string::npos) << low;
+  }
+}
+
 /// Where tags do not nest; empty if all is well.
 std::string nesting_fault(const std::string& html) {
   std::vector<std::string> open;

@@ -71,6 +71,8 @@ TEST(SafetensorsTest, RefusesWhatLies) {
       {R"({"a":{"dtype":"Q7","shape":[2,2],"data_offsets":[0,16]}})", 16},    // unknown dtype
       {R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,16]}})",
        16},  // overflow
+      {R"({"a":{"dtype":"F32","shape":[0,4611686018427387904,8],"data_offsets":[0,0]}})",
+       0},  // no bytes, but strides that overflow
       {R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,16]}})",
        16},                                            // overflow
       {R"({"a":{"dtype":"F32","shape":[2,2]}})", 16},  // no offsets
@@ -83,6 +85,9 @@ TEST(SafetensorsTest, RefusesWhatLies) {
       {R"([1])", 0},
       {"{", 0},
       {std::string(5000, '['), 0},
+      {"\xef\xbb\xbf" + good, 16},        // a byte order mark
+      {good + std::string(1, '\0'), 16},  // a NUL byte, at which nlohmann-json would stop reading
+      {good + std::string(1, '\0') + "}", 16},
   };
   for (const auto& [header, data] : bad)
     EXPECT_NE(refusal(with_header(header, data)), "accepted") << header.substr(0, 80);

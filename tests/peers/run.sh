@@ -21,6 +21,7 @@ echo "[peers] decoding, made anew, against that in tests/model/golden_generation
 "$python" tests/peers/make_generation.py tests/model/golden "$work/golden_generation"
 "$python" tests/peers/compare_generation.py "$work/golden_generation" tests/model/golden_generation
 bash tests/peers/tokenizers.sh "$python"
+bash tests/peers/safetensors.sh
 
 echo "[peers] losses by PyTorch and TRL, made anew, against those in tests/student/golden_losses.safetensors"
 peers_losses_python

@@ -1,0 +1,70 @@
+// Models whose table of characters is damaged must not reach the library, which trusts it.
+#include "data/sentencepiece_model.h"
+
+#include <c10/util/Exception.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
+
+#include "data/sentencepiece.h"
+#include "tests/data/sentencepiece_example.h"
+
+namespace temper {
+namespace {
+
+/// Why the model is refused; "opened" where it is not, and encodes a text.
+std::string refusal(const std::string& model) {
+  const std::string path = testing::TempDir() + "temper-test.model";
+  std::ofstream(path, std::ios::binary) << model;
+  try {
+    open_sentencepiece(path, "data.tokenizer")
+        ->encode("the 12th \xef\xac\x81 \xe2\x91\xa0 of them");
+  } catch (const c10::ValueError& error) {
+    return error.what_without_backtrace();
+  }
+  return "opened";
+}
+
+TEST(SentencePieceModelTest, TellsWhatAModelDoesToText) {
+  const Normalizer nfkc = read_normalizer(nfkc_model("unigram"), "x");
+  EXPECT_TRUE(nfkc.changes_characters);
+  EXPECT_TRUE(nfkc.removes_spaces);
+  const std::string path = testing::TempDir() + "temper-test-own.model";
+  std::string text;
+  for (int i = 0; i < 2000; ++i) text += "the " + std::to_string(i * i) + "th of them\n";
+  train_sentencepiece(text, 300, path);
+  std::ifstream file(path, std::ios::binary);
+  const std::string own(std::istreambuf_iterator<char>(file), {});
+  EXPECT_FALSE(read_normalizer(own, "x").changes_characters);
+  EXPECT_FALSE(read_normalizer(own, "x").removes_spaces);
+}
+
+TEST(SentencePieceModelTest, ADamagedTableIsRefused) {
+  const std::string model = nfkc_model("unigram");
+  EXPECT_EQ(refusal(model), "opened");
+  ASSERT_GT(model.size(), 100'000u);  // nearly all of it is the table
+  int refused = 0;
+  const size_t kStep = 4099;  // so that all places within a unit come up
+  int tried = 0;
+  for (size_t at = 2000; at + 2000 < model.size(); at += kStep, ++tried) {
+    std::string damaged = model;
+    // A unit whose offset leads far out of the trie.
+    std::memset(damaged.data() + at, 0x7F, 16);
+    refused += refusal(damaged).find("table of characters") != std::string::npos;
+  }
+  EXPECT_GT(tried, 20);
+  EXPECT_GT(refused, tried / 2) << "of " << tried;  // the rest lies in the texts
+}
+
+TEST(SentencePieceModelTest, ATruncatedModelIsRefused) {
+  const std::string model = nfkc_model("unigram");
+  for (const size_t size : {size_t{1}, size_t{7}, size_t{1000}, model.size() / 2, model.size() - 1})
+    EXPECT_NE(refusal(model.substr(0, size)), "opened") << size;
+  // A number that does not end, and a group, which no such model has.
+  EXPECT_NE(refusal(model + "\x80"), "opened");
+  EXPECT_NE(refusal(std::string("\x0b\x0c") + model), "opened");
+}
+
+}  // namespace
+}  // namespace temper
