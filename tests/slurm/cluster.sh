@@ -54,13 +54,15 @@ slurm_up() {
   trap slurm_down EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
-  mkdir "$slurm_dir/munge" "$slurm_dir/state" "$slurm_dir/spool"
+  mkdir "$slurm_dir/munge" "$slurm_dir/state" "$slurm_dir/spool" "$slurm_dir/pmix"
   dd if=/dev/urandom of="$slurm_dir/munge/key" bs=1 count=1024 status=none
   chmod 400 "$slurm_dir/munge/key"
   munged --force --key-file "$slurm_dir/munge/key" --socket "$slurm_dir/munge/socket" --num-threads 2 \
     --pid-file "$slurm_dir/munged.pid" --log-file "$slurm_dir/munge/log" --seed-file "$slurm_dir/munge/seed" \
     2>"$slurm_dir/munge/errors" || { cat "$slurm_dir/munge/errors"; return 1; }
   : >"$slurm_dir/plugstack.conf"
+  # PMIx's folders have names that do not tell clusters apart, and a job that was killed leaves its own.
+  echo "PMIxCliTmpDirBase=$slurm_dir/pmix" >"$slurm_dir/mpi.conf"
   cat >"$slurm_dir/slurm.conf" <<CONF
 ClusterName=temper
 SlurmctldHost=$host(127.0.0.1)
