@@ -49,6 +49,11 @@ void TrainConfig::add_options(po::options_description& options, bool with_teache
       "keep only the input of each layer and compute the layer again in the backward pass: far "
       "less "
       "memory for about a third more time, the same bits");
+  add("train.cuda-graphs",
+      po::value<bool>(&cuda_graphs)->default_value(cuda_graphs)->value_name("true|false"),
+      "where one rank trains on a GPU: hand it the layers as recorded CUDA graphs, the same "
+      "kernels "
+      "in two calls");
   add("train.seq", count(&seq), "tokens per sequence");
   add("train.optimizer",
       po::value<std::string>(&optimizer)->default_value(optimizer)->value_name("NAME"),

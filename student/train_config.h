@@ -15,6 +15,7 @@ struct TrainConfig {
   int64_t micro_batch =
       0;  ///< sequences per forward pass of a rank; 0: all of the rank's rows at once
   bool activation_checkpointing = false;
+  bool cuda_graphs = true;       ///< of the student's layers, on one GPU
   bool shard_optimizer = false;  ///< ZeRO-1
   int64_t seq = 128;             ///< tokens per sequence
   std::string optimizer = "adamw";

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "comm/activity.h"
 #include "student/head_loss.h"
@@ -104,6 +105,17 @@ SoftTargets TrainingStep::soft_targets(const MicroBatchId& id, const at::Tensor&
   return teacher.to(device);
 }
 
+// Several ranks send gradients while the backward pass runs, which a recorded one cannot.
+TrunkGraph* TrainingStep::trunk_for(const at::Tensor& tokens, Transformer::Cast& cast) {
+  if (!tokens.is_cuda() || collectives_.size() > 1 || config_.activation_checkpointing ||
+      !config_.cuda_graphs)
+    return nullptr;
+  cast.through(model_.flat_weights().numel());
+  if (!std::exchange(asked_for_trunk_, true))
+    trunk_ = record_trunk(model_, compute_, tokens.sizes());
+  return trunk_ && trunk_->fits(tokens.sizes()) ? trunk_.get() : nullptr;
+}
+
 // Loss and gradient of this rank's rows; buckets of the gradient leave as they are done.
 LossSums TrainingStep::forward_and_backward(int64_t step) {
   const at::Device device = model_.flat_weights().device();
@@ -139,7 +151,10 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     const at::Tensor tokens = batch.tokens.to(device);              // (B, S)
     const at::Tensor labels = batch.labels.to(device).reshape(-1);  // (N)
     at::Tensor hidden;
-    {
+    TrunkGraph* const trunk = trunk_for(tokens, cast);
+    if (trunk != nullptr) {
+      hidden = trunk->forward(tokens);  // (N, C)
+    } else {
       const at::AutoGradMode grad(true);
       hidden = model_.hidden(tokens, compute_, hooks).flatten(0, 1);  // (N, C)
     }
@@ -176,7 +191,11 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     }
     sums += own;
     micro_losses_.push_back({rows, own.loss, own.tokens});
-    hidden.backward(hidden_gradient);
+    if (trunk != nullptr) {
+      trunk->backward(hidden_gradient);
+    } else {
+      hidden.backward(hidden_gradient);
+    }
   }
   return sums;
 }

@@ -27,6 +27,7 @@
 #include "student/optimizer.h"
 #include "student/step_guard.h"
 #include "student/train_config.h"
+#include "student/trunk_graph.h"
 
 namespace temper {
 
@@ -120,6 +121,8 @@ class TrainingStep {
   LossSums forward_and_backward(int64_t step);
   Batch read(int64_t step, const RowRange& rows);
   SoftTargets soft_targets(const MicroBatchId& id, const at::Tensor& tokens);
+  /// The recorded layers, if these tokens can go through them.
+  TrunkGraph* trunk_for(const at::Tensor& tokens, Transformer::Cast& cast);
   std::vector<double> squared_norms() const;
   std::vector<int64_t> rows_at_fault(int64_t step);
   void gather_weights();
@@ -148,6 +151,8 @@ class TrainingStep {
     int64_t ticket = 0;
   };
   std::deque<Gathering> gathering_;
+  std::unique_ptr<TrunkGraph> trunk_;
+  bool asked_for_trunk_ = false;
   HeadLossWorkspace head_workspace_;
   std::optional<HiddenMatch> match_;
   StepGuard guard_;
