@@ -40,13 +40,15 @@ Scalars scalars_of(const nlohmann::ordered_json& line) {
 
 /// What the summary is made of: sums over the steps so far, in a checkpoint as well.
 struct Totals {
-  double seconds = 0;       // of the whole stage
-  double step_seconds = 0;  // of the first student
+  double seconds = 0;             // of the whole stage
+  double step_seconds = 0;        // of the first student
+  double checkpoint_seconds = 0;  // that steps waited for checkpoints
   double tokens = 0, bytes = 0, wait = 0, teacher_seconds = 0, teacher_wait = 0, last_loss = 0;
 
   std::vector<std::pair<const char*, double*>> fields() {
     return {{"seconds", &seconds},
             {"step_seconds", &step_seconds},
+            {"checkpoint_seconds", &checkpoint_seconds},
             {"tokens", &tokens},
             {"bytes", &bytes},
             {"wait_teacher_seconds", &wait},
@@ -73,6 +75,10 @@ struct Totals {
     return summary;
   }
 };
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 CheckpointPlan checkpoint_plan(const TrainingStage& stage) {
   CheckpointPlan plan;
@@ -152,17 +158,18 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
 
   const auto start = std::chrono::steady_clock::now();
   const double seconds_before = totals.seconds;
-  const auto count_seconds = [&] {
-    const auto now = std::chrono::steady_clock::now();
-    totals.seconds = seconds_before + std::chrono::duration<double>(now - start).count();
-  };
+  const auto count_seconds = [&] { totals.seconds = seconds_before + seconds_since(start); };
   for (int64_t number = first_step; number < stage.train.steps; ++number) {
     const StepResult result = step.run(number);
     const bool last = number + 1 == stage.train.steps;
     const bool saves = checkpoints && stage.train.checkpoint_every > 0 &&
                        ((number + 1) % stage.train.checkpoint_every == 0 || last);
     if (saves || last) step.settle();
-    if (checkpoints) checkpoints->progress();
+    if (checkpoints) {
+      const auto before = std::chrono::steady_clock::now();
+      checkpoints->progress();
+      totals.checkpoint_seconds += seconds_since(before);
+    }
     if (logs) {
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
@@ -229,7 +236,9 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
     if (last) {
       checkpoints->save_and_wait(number + 1, totals.to_json(), nll);
     } else {
+      const auto before = std::chrono::steady_clock::now();
       checkpoints->save(number + 1, totals.to_json(), nll);
+      totals.checkpoint_seconds += seconds_since(before);
     }
   }
   if (checkpoints) checkpoints->finish();
