@@ -50,6 +50,8 @@ bool may_differ(const std::string& option) {
                                                    "train.micro-batch",
                                                    "train.shard-optimizer",
                                                    "train.activation-checkpointing",
+                                                   "train.cuda-graphs",
+                                                   "train.skip-limit",
                                                    "train.log-every",
                                                    "train.checkpoint-every",
                                                    "train.checkpoint-keep",

@@ -18,6 +18,10 @@ namespace temper {
 
 namespace {
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 CheckpointPlan checkpoint_plan(const TrainingStage& stage) {
   CheckpointPlan plan;
   plan.dir = stage.checkpoint_dir;
@@ -77,10 +81,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
 
   const auto start = std::chrono::steady_clock::now();
   const double seconds_before = totals.seconds;
-  const auto count_seconds = [&] {
-    const auto now = std::chrono::steady_clock::now();
-    totals.seconds = seconds_before + std::chrono::duration<double>(now - start).count();
-  };
+  const auto count_seconds = [&] { totals.seconds = seconds_before + seconds_since(start); };
   int64_t steps = stage.train.steps;
   bool stopped = false;
   for (int64_t number = first_step; number < steps; ++number) {
@@ -97,7 +98,11 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
     const int64_t every = stage.train.checkpoint_every;
     const bool saves = checkpoints && (last || (every > 0 && (number + 1) % every == 0));
     if (saves || last) step.settle();
-    if (checkpoints) checkpoints->progress();
+    if (checkpoints) {
+      const auto before = std::chrono::steady_clock::now();
+      checkpoints->progress();
+      totals.checkpoint_seconds += seconds_since(before);
+    }
     if (saves && stage.faults != nullptr) {
       const InPhase saving(Phase::kSaving);
       stage.faults->in_save(number);
@@ -135,7 +140,9 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
     if (last) {
       checkpoints->save_and_wait(number + 1, totals.to_json(), nll);
     } else {
+      const auto before = std::chrono::steady_clock::now();
       checkpoints->save(number + 1, totals.to_json(), nll);
+      totals.checkpoint_seconds += seconds_since(before);
     }
   }
   activity().step = -1;

@@ -13,6 +13,7 @@ namespace {
 constexpr std::pair<const char*, double TrainingTotals::*> kFields[] = {
     {"seconds", &TrainingTotals::seconds},
     {"step_seconds", &TrainingTotals::step_seconds},
+    {"checkpoint_seconds", &TrainingTotals::checkpoint_seconds},
     {"tokens", &TrainingTotals::tokens},
     {"bytes", &TrainingTotals::bytes},
     {"wait_teacher_seconds", &TrainingTotals::wait},

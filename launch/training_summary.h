@@ -31,8 +31,9 @@ std::string stop_words(const TrainingSummary& training);
 
 /// What the summary is made of, over the steps so far; a checkpoint holds it as well.
 struct TrainingTotals {
-  double seconds = 0;       ///< of the whole stage
-  double step_seconds = 0;  ///< of the first student
+  double seconds = 0;             ///< of the whole stage
+  double step_seconds = 0;        ///< of the first student
+  double checkpoint_seconds = 0;  ///< that steps waited for checkpoints
   double tokens = 0, bytes = 0;
   double wait = 0;  ///< of step_seconds, for teachers
   double teacher_seconds = 0, teacher_wait = 0;
