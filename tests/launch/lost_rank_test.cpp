@@ -31,9 +31,9 @@ TEST(LostRankTest, ALongStageOfOthersIsNoFault) {
   const std::string dir = scratch / "run";
   const Outcome outcome =
       launch(distill(dir, {"--train.steps", "4", "--run.timeout", "2", "--evaluate.max-tokens",
-                           "48000", "--train.seq", "64", "--teacher.width", "128",
+                           "32000", "--train.seq", "64", "--teacher.width", "128",
                            "--student.width", "128", "--compare.seeds", "2"}),
-             3, 60);
+             3, 180);
   std::printf("  %.1f s with --run.timeout 2\n", outcome.seconds);
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_GE(outcome.seconds, 6) << "too short to show anything";
