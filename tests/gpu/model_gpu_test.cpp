@@ -103,7 +103,8 @@ TEST_P(ModelOnGpuTest, RecordedLayersEqualCalledOnes) {
         trunk->backward(probe);
       }
       EXPECT_TRUE(at::equal(hidden[0], hidden[1])) << step;
-      const at::Tensor gradients[2] = {models[0].flat_gradients(), models[1].flat_gradients()};
+      const at::Tensor gradients[2] = {models[0].flat_gradients().cpu().to(at::kDouble),
+                                       models[1].flat_gradients().cpu().to(at::kDouble)};
       EXPECT_GT(gradients[0].norm().item<double>(), 0);
       EXPECT_LE(relative_error(gradients[1], gradients[0]), 1e-6) << step;
       const at::NoGradGuard no_grad;

@@ -45,7 +45,9 @@ at::Tensor example_tokens(const StoreIndex& index, int64_t first, int64_t count)
 
 at::Tensor example_row(const StoreIndex& index, int64_t row) {
   at::Generator generator = at::detail::createCPUGenerator(static_cast<uint64_t>(row) + 1);
-  return at::randint(0, 256, {index.row_bytes()}, generator, at::kByte);  // (bytes)
+  // Without the highest bit of an exponent, whatever the type: no NaN, no infinity.
+  return at::randint(0, 256, {index.row_bytes()}, generator, at::kByte)
+      .bitwise_and_(0xBF);  // (bytes)
 }
 
 void write_example_shard(const StoreIndex& index, const std::string& dir, const ShardId& shard) {
