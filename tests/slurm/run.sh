@@ -118,14 +118,14 @@ case_pmix() {
 
 preempted() {  # TEMPLATE RUN
   local job high
-  reference 1200
-  job="$(submit "$1" "$2" 1200)"
-  wait_for 60 "the job trains" has_steps "$2" 100
+  reference 400
+  job="$(submit "$1" "$2" 400)"
+  wait_for 60 "the job trains" has_steps "$2" 50
   high="$(sbatch --parsable --partition=high --ntasks=4 --output=/dev/null --wrap 'sleep 2')"
   wait_for 60 "job $job has been requeued" restarted "$job"
   wait_for 60 "the job of the higher partition has run" in_state "$high" COMPLETED
   saved "$2"
-  goes_on "$job" "$2" 1200
+  goes_on "$job" "$2" 400
 }
 case_preempt() { preempted one-node-srun preempt; }
 
@@ -140,19 +140,19 @@ case_preempt_notice() {
 
 case_scancel() {
   local job steps
-  reference 1200
-  job="$(submit one-node-srun scancel 1200)"
-  wait_for 60 "the job trains" has_steps scancel 100
+  reference 400
+  job="$(submit one-node-srun scancel 400)"
+  wait_for 60 "the job trains" has_steps scancel 50
   scancel "$job"
   wait_for 60 "the job has gone" in_state "$job" CANCELLED
   wait_for 60 "its ranks have gone" eval '[ -z "$(squeue -h -j '"$job"' 2>/dev/null)" ]'
   saved scancel
   [ "$(field "$job" Restarts)" -eq 0 ] || fail "a cancelled job was requeued"
   steps="$(lines scancel)"
-  [ "$steps" -lt 1200 ] || fail "cancelled too late to show anything"
+  [ "$steps" -lt 400 ] || fail "cancelled too late to show anything"
   [ $resumes = yes ] || return 0
-  job="$(submit one-node-srun scancel 1200)"
-  goes_on "$job" scancel 1200
+  job="$(submit one-node-srun scancel 400)"
+  goes_on "$job" scancel 400
 }
 
 case_time_limit() {
