@@ -54,15 +54,13 @@ slurm_up() {
   trap slurm_down EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
-  mkdir "$slurm_dir/munge" "$slurm_dir/state" "$slurm_dir/spool" "$slurm_dir/pmix"
+  mkdir "$slurm_dir/munge" "$slurm_dir/state" "$slurm_dir/spool" "$slurm_dir/tmp"
   dd if=/dev/urandom of="$slurm_dir/munge/key" bs=1 count=1024 status=none
   chmod 400 "$slurm_dir/munge/key"
   munged --force --key-file "$slurm_dir/munge/key" --socket "$slurm_dir/munge/socket" --num-threads 2 \
     --pid-file "$slurm_dir/munged.pid" --log-file "$slurm_dir/munge/log" --seed-file "$slurm_dir/munge/seed" \
     2>"$slurm_dir/munge/errors" || { cat "$slurm_dir/munge/errors"; return 1; }
   : >"$slurm_dir/plugstack.conf"
-  # PMIx's folders have names that do not tell clusters apart, and a job that was killed leaves its own.
-  echo "PMIxCliTmpDirBase=$slurm_dir/pmix" >"$slurm_dir/mpi.conf"
   cat >"$slurm_dir/slurm.conf" <<CONF
 ClusterName=temper
 SlurmctldHost=$host(127.0.0.1)
@@ -74,6 +72,8 @@ AuthType=auth/munge
 AuthInfo=socket=$slurm_dir/munge/socket,cred_expire=5
 StateSaveLocation=$slurm_dir/state
 SlurmdSpoolDir=$slurm_dir/spool
+# PMIx makes a folder there for each step; one that a killed cluster left behind would keep this one's from starting.
+TmpFS=$slurm_dir/tmp
 SlurmctldPidFile=$slurm_dir/slurmctld.pid
 SlurmdPidFile=$slurm_dir/slurmd.pid
 SlurmctldLogFile=$slurm_dir/slurmctld.log

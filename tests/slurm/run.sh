@@ -28,7 +28,8 @@ options=(--run.threads 1 --teacher.layers 2 --teacher.width 64 --teacher.heads 4
   --train.batch 8 --train.seq 64 --train.warmup 2 --train.lr-schedule constant --evaluate.max-tokens 256)
 export TEMPER_TEACHERS=1
 resumes=no
-"$temper" distill --help | grep -q -e --run.resume && resumes=yes
+help="$("$temper" distill --help)"  # not through a pipe: grep -q leaves it early, and pipefail calls that a failure
+[[ "$help" != *--run.resume* ]] || resumes=yes
 
 # The template with this name; without its --run.resume in a build that has no such option.
 template() {
