@@ -29,10 +29,16 @@ class SentencePiece : public Tokenizer {
       : path_(path), note_(std::move(note)) {
     const MappedFile file(path, option);
     const Normalizer normalizer = read_normalizer(file.bytes(), "--" + option + " " + path);
-    const auto status =
-        processor_.LoadFromSerializedProto({file.bytes().data(), file.bytes().size()});
-    TORCH_CHECK_VALUE(status.ok(), "--", option, " ", path, ": this is no SentencePiece model (",
-                      status.ToString(), ")");
+    std::string reason;
+    try {
+      const auto status =
+          processor_.LoadFromSerializedProto({file.bytes().data(), file.bytes().size()});
+      if (!status.ok()) reason = status.ToString();
+    } catch (const std::exception& error) {  // pieces without text, for one
+      reason = error.what();
+    }
+    TORCH_CHECK_VALUE(reason.empty(), "--", option, " ", path,
+                      ": this is no SentencePiece model, or it is damaged (", reason, ")");
     find_cuts(normalizer);
   }
   int64_t vocab() const override { return processor_.GetPieceSize(); }

@@ -57,6 +57,20 @@ TEST(SentencePieceModelTest, ADamagedTableIsRefused) {
   EXPECT_GT(refused, tried / 2) << "of " << tried;  // the rest lies in the texts
 }
 
+// One of these is the unit at which every search begins. Were it let through, the library (0.1.97)
+// would end the program with a segmentation fault.
+TEST(SentencePieceModelTest, AUnitThatLeadsOutOfTheTableIsRefused) {
+  const std::string model = nfkc_model("unigram");
+  const uint32_t far = 0x7ffffe00;
+  int refused = 0;
+  for (size_t at = 300; at < 800; ++at) {
+    std::string damaged = model;
+    std::memcpy(damaged.data() + at, &far, sizeof far);
+    refused += refusal(damaged).find("table of characters") != std::string::npos;
+  }
+  EXPECT_GT(refused, 50);
+}
+
 TEST(SentencePieceModelTest, ATruncatedModelIsRefused) {
   const std::string model = nfkc_model("unigram");
   for (const size_t size : {size_t{1}, size_t{7}, size_t{1000}, model.size() / 2, model.size() - 1})
