@@ -60,7 +60,8 @@ const std::vector<std::string> kWordsForAll = {"0",
 
 std::vector<FuzzTarget> all_targets() {
   std::vector<FuzzTarget> all;
-  for (const auto& list : {data_targets(), model_targets(), store_targets(), launch_targets()})
+  for (const auto& list :
+       {data_targets(), model_targets(), store_targets(), launch_targets(), checkpoint_targets()})
     all.insert(all.end(), list.begin(), list.end());
   return all;
 }

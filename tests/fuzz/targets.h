@@ -26,11 +26,12 @@ struct FuzzTarget {
   std::function<FuzzReader(const std::string& work)> open;
 };
 
-// One list for each layer. Checkpoints, once they are there, go into a list of their own.
+// One list for each layer, and one for checkpoints.
 std::vector<FuzzTarget> data_targets();
 std::vector<FuzzTarget> model_targets();
 std::vector<FuzzTarget> store_targets();
 std::vector<FuzzTarget> launch_targets();
+std::vector<FuzzTarget> checkpoint_targets();
 
 /// Readers with a fault each, which the fuzzer must find.
 std::vector<FuzzTarget> planted_targets();
