@@ -35,8 +35,10 @@ TrainingState read_state(const std::string& path) {
   const int64_t* number = parts.const_data_ptr<int64_t>();
   int64_t total = 0;
   for (int64_t i = 0; i < parts.size(0); ++i, number += 2) {
-    TORCH_CHECK_VALUE(number[0] >= 0 && number[1] >= 0, path, ": ", kParts, " has a part ",
-                      number[0], ", ", number[1]);
+    constexpr int64_t kMost = int64_t{1} << 48;  // weights
+    TORCH_CHECK_VALUE(
+        number[0] >= 0 && number[1] >= 0 && number[0] <= kMost && number[1] <= kMost - total, path,
+        ": ", kParts, " has a part ", number[0], ", ", number[1]);
     state.optimizer.parts.push_back({number[0], number[1]});
     total += number[1];
   }
