@@ -29,14 +29,19 @@ TEST(LostRankTest, AStoppedRankIsNamedOnce) {
 TEST(LostRankTest, ALongStageOfOthersIsNoFault) {
   const ScratchDir scratch;
   const std::string dir = scratch / "run";
-  const Outcome outcome =
-      launch(distill(dir, {"--train.steps", "4", "--run.timeout", "2", "--evaluate.max-tokens",
-                           "32000", "--train.seq", "64", "--teacher.width", "128",
-                           "--student.width", "128", "--compare.seeds", "2"}),
-             3, 180);
-  std::printf("  %.1f s with --run.timeout 2\n", outcome.seconds);
-  EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_GE(outcome.seconds, 6) << "too short to show anything";
+  double seconds = 0;
+  // As much as this machine needs to be longer than three deadlines.
+  for (int64_t seeds = 2; seconds < 6; seeds *= 2) {
+    ASSERT_LE(seeds, 64) << "too short to show anything";
+    const Outcome outcome = launch(
+        distill(dir, {"--train.steps", "4", "--run.timeout", "2", "--run.overwrite", "true",
+                      "--evaluate.max-tokens", "32000", "--train.seq", "64", "--teacher.width",
+                      "128", "--student.width", "128", "--compare.seeds", std::to_string(seeds)}),
+        3, 180);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    seconds = outcome.seconds;
+  }
+  std::printf("  %.1f s with --run.timeout 2\n", seconds);
 }
 
 TEST(LostRankTest, ASlowRankIsNamed) {
