@@ -158,12 +158,13 @@ case_scancel() {
 
 case_time_limit() {
   local job
-  reference 1500
-  job="$(submit one-node-srun time-limit 1500 --time=1 --signal=B:USR1@30)"
+  reference 260
+  local options=("${options[@]}" --debug.fault 0:0:slow)  # 0.2 s a step: on any machine, longer than the limit leaves
+  job="$(submit one-node-srun time-limit 260 --time=1 --signal=B:USR1@30)"
   wait_for 120 "job $job has been requeued" restarted "$job"
   saved time-limit
   grep -q "stopped by SIGUSR1" "$work/time-limit.log" || fail "it was not stopped by SIGUSR1"
-  goes_on "$job" time-limit 1500
+  goes_on "$job" time-limit 260
 }
 
 [ $# -gt 0 ] || set -- finish pmix preempt preempt_mpirun preempt_notice scancel time_limit
