@@ -32,7 +32,8 @@ usage: launch/run.sh [-n RANKS] [--max-restarts N] [--srun] [launcher's options]
 
   -n RANKS           ranks to start
   --max-restarts N   how often a run that crashed is started again from its last checkpoint, with
-                     --run.resume auto (0); not after exit codes 2 (configuration) and 4 (numeric trouble)
+                     --run.resume auto (0); not after exit codes 2 (configuration) and 4 (numeric trouble),
+                     nor where it ends within 3 seconds 5 times in a row
   --srun             start ranks with 'srun --mpi=pmix' instead of mpirun, within a job of Slurm
   --help             print this and stop
 
@@ -123,8 +124,10 @@ stopped_early() {
 }
 
 arguments=("$@")
+at_once=0  # runs in a row that ended before they can have done anything
 for ((restarts = 0; ; ++restarts)); do
   [ -z "$asked" ] || stopped_early
+  began=$SECONDS
   run_once "${arguments[@]}"
   code=$?
   if [ "$interrupts" -gt 1 ]; then exit 130; fi
@@ -138,6 +141,11 @@ for ((restarts = 0; ; ++restarts)); do
   case $code in 0 | 2 | "$stopped_code" | 4) exit $code ;; esac
   if [ "$restarts" -ge "$max_restarts" ]; then
     [ "$max_restarts" -eq 0 ] || say "exit code $code; not started again, $max_restarts restarts were allowed"
+    exit $code
+  fi
+  if [ $((SECONDS - began)) -lt 3 ]; then at_once=$((at_once + 1)); else at_once=0; fi
+  if [ $at_once -ge 5 ]; then
+    say "exit code $code within 3 seconds, 5 times in a row: not started again; the messages above say why it cannot begin"
     exit $code
   fi
   say "exit code $code; starting again from the last checkpoint (restart $((restarts + 1)) of $max_restarts)"

@@ -22,7 +22,7 @@ began="$SECONDS"
 say() { printf '[soak] %5d s  %s\n' $((SECONDS - began)) "$*"; }
 
 job() {  # FOLDER STEPS: the command, without exec
-  start=(launch/run.sh -n 3 --max-restarts 100000 -- "$temper" distill --run.dir "$1" --run.threads 1 --run.resume auto --run.timeout 20
+  start=(launch/run.sh -n 3 --oversubscribe --max-restarts 100000 -- "$temper" distill --run.dir "$1" --run.threads 1 --run.resume auto --run.timeout 20
     --launch.teachers 1 --teacher.layers 4 --teacher.width 128 --teacher.heads 4 --teacher.positions 128 --student.layers 2
     --student.width 64 --student.heads 4 --student.positions 128 --train.steps "$2" --train.batch 8 --train.seq 128 --train.warmup 20
     --train.checkpoint-every 100 --train.log-every 500 --evaluate.max-tokens 4096)

@@ -117,6 +117,17 @@ TEST(RunScript, RestartsAreCounted) {
   EXPECT_EQ(read_text(scratch / "log").find("starting again"), std::string::npos);
 }
 
+TEST(RunScript, WhatCannotBeginIsNotStartedForEver) {
+  const ScratchDir scratch;
+  StartedJob job({kScript, "-n", "1", "--max-restarts", "1000", "--", "/bin/false"},
+                 scratch / "log", scratch / "run");
+  EXPECT_EQ(job.wait(60), 1);
+  const std::string log = read_text(scratch / "log");
+  EXPECT_NE(log.find("(restart 4 of 1000)"), std::string::npos) << log;
+  EXPECT_EQ(log.find("(restart 5 of 1000)"), std::string::npos) << log;
+  EXPECT_NE(log.find("5 times in a row: not started again"), std::string::npos) << log;
+}
+
 TEST(RunScript, WhatWouldFailAgainIsNotStartedAgain) {
   const ScratchDir scratch;
   const auto code_of = [&](const Arguments& arguments) {
