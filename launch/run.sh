@@ -33,7 +33,7 @@ usage: launch/run.sh [-n RANKS] [--max-restarts N] [--srun] [launcher's options]
   -n RANKS           ranks to start
   --max-restarts N   how often a run that crashed is started again from its last checkpoint, with
                      --run.resume auto (0); not after exit codes 2 (configuration) and 4 (numeric trouble),
-                     nor where it ends within 3 seconds 5 times in a row
+                     nor where it ends within 10 seconds 5 times in a row
   --srun             start ranks with 'srun --mpi=pmix' instead of mpirun, within a job of Slurm
   --help             print this and stop
 
@@ -123,6 +123,20 @@ stopped_early() {
   exit $stopped_code
 }
 
+# Sets `arguments`: those given, and --run.resume auto in the place of what they say of it.
+resume() {
+  arguments=()
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --run.resume) shift ;;
+      --run.resume=*) ;;
+      *) arguments+=("$1") ;;
+    esac
+    [ $# -eq 0 ] || shift
+  done
+  arguments+=(--run.resume auto)
+}
+
 arguments=("$@")
 at_once=0  # runs in a row that ended before they can have done anything
 for ((restarts = 0; ; ++restarts)); do
@@ -143,11 +157,11 @@ for ((restarts = 0; ; ++restarts)); do
     [ "$max_restarts" -eq 0 ] || say "exit code $code; not started again, $max_restarts restarts were allowed"
     exit $code
   fi
-  if [ $((SECONDS - began)) -lt 3 ]; then at_once=$((at_once + 1)); else at_once=0; fi
+  if [ $((SECONDS - began)) -lt 10 ]; then at_once=$((at_once + 1)); else at_once=0; fi
   if [ $at_once -ge 5 ]; then
-    say "exit code $code within 3 seconds, 5 times in a row: not started again; the messages above say why it cannot begin"
+    say "exit code $code within 10 seconds, 5 times in a row: not started again; the messages above say why it cannot begin"
     exit $code
   fi
   say "exit code $code; starting again from the last checkpoint (restart $((restarts + 1)) of $max_restarts)"
-  arguments=("$@" --run.resume auto)
+  resume "$@"
 done

@@ -44,7 +44,7 @@ job "$out/disturbed" "$steps"
 declare -A count=([kill]=0 [stop]=0 [term]=0)
 ranks() { pgrep -f -- "$temper distill --run.dir $out/disturbed " | while read -r pid; do
   if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = temper ]; then echo "$pid"; fi; done; }
-done_steps() { tail -n 1 "$out/disturbed/metrics.jsonl" 2>/dev/null | sed -n 's/^{"step":\([0-9]*\),.*/\1/p'; }
+done_steps() { tail -n 1 "$out/disturbed/metrics.jsonl" 2>/dev/null | sed -n 's/.*"step":\([0-9]*\),.*/\1/p'; }
 code=3
 while [ "$code" -eq 3 ]; do  # asked to leave: the same command again
   "${start[@]}" >>"$out/disturbed.log" 2>&1 &
@@ -76,7 +76,10 @@ status=0
 same() {  # WHAT COMMAND...
   if "${@:2}" >/dev/null; then say "$1: the same"; else say "$1: DIFFERENT"; status=1; fi
 }
-losses() { sed 's/"tokens_per_s".*//' "$1"; }
+losses() { python3 -c 'import json, sys
+for line in open(sys.argv[1]):
+    row = json.loads(line)
+    print([row[key] for key in ("step", "loss", "kl", "ce", "grad_norm", "lr", "tokens")])' "$1"; }
 same "the student" cmp "$out/undisturbed/student/model.safetensors" "$out/disturbed/student/model.safetensors"
 same "its temperature" cmp "$out/undisturbed/student/generation_config.json" "$out/disturbed/student/generation_config.json"
 same "losses and gradient norms of $steps steps" cmp <(losses "$out/undisturbed/metrics.jsonl") <(losses "$out/disturbed/metrics.jsonl")
