@@ -46,7 +46,10 @@ ranks() { pgrep -f -- "$temper distill --run.dir $out/disturbed " | while read -
   if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = temper ]; then echo "$pid"; fi; done; }
 done_steps() { tail -n 1 "$out/disturbed/metrics.jsonl" 2>/dev/null | sed -n 's/.*"step":\([0-9]*\),.*/\1/p'; }
 code=3
-while [ "$code" -eq 3 ]; do  # asked to leave: the same command again
+asked=no
+# Asked to leave, the same command again: also where a stopped rank kept the job from saving first.
+while [ "$code" -eq 3 ] || { [ "$code" -ne 0 ] && [ $asked = yes ]; }; do
+  asked=no
   "${start[@]}" >>"$out/disturbed.log" 2>&1 &
   script=$!
   while kill -0 "$script" 2>/dev/null; do
@@ -61,7 +64,7 @@ while [ "$code" -eq 3 ]; do  # asked to leave: the same command again
     case $((RANDOM % 3)) in
       0) what=kill; kill -9 "$victim" 2>/dev/null || continue ;;
       1) what=stop; kill -STOP "$victim" 2>/dev/null || continue ;;
-      2) what=term; kill -TERM "$script" 2>/dev/null || continue ;;
+      2) what=term; kill -TERM "$script" 2>/dev/null || continue; asked=yes ;;
     esac
     count[$what]=$((count[$what] + 1))
     say "$what$([ "$what" = term ] || echo " rank $rank"), at step $(done_steps)"
