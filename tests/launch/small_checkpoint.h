@@ -9,24 +9,13 @@
 #include "launch/checkpoint_folder.h"
 #include "launch/checkpoint_state.h"
 #include "model/hugging_face.h"
+#include "tests/model/small_shape.h"
 
 namespace temper {
 
-inline TransformerConfig small_shape() {
-  TransformerConfig config;
-  config.vocab = 64;
-  config.positions = 16;
-  config.layers = 1;
-  config.width = 32;
-  config.heads = config.kv_heads = 2;
-  config.head_width = 16;
-  config.ffn_width = 64;
-  return config;
-}
-
 /// Every weight is `step`.
 inline Transformer small_model(int64_t step) {
-  Transformer model(small_shape());
+  Transformer model(small_shape(64, 16, 1, 32));
   const at::NoGradGuard no_grad;
   for (const Parameter& parameter : model.parameters())
     parameter.value.fill_(static_cast<double>(step));

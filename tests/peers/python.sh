@@ -16,17 +16,29 @@ peers_python() {
   touch "$peers_home/complete"
 }
 
-peers_losses_python() {
+# peers_beside NAME PACKAGE...: sets $beside to a Python with these packages, which takes PyTorch from $python.
+peers_beside() {
   peers_python
-  local home="$peers_home-trl1.16.0-liger0.8.5" site='import sysconfig; print(sysconfig.get_path("purelib"))'
-  losses_python="$home/bin/python"
+  local home="$peers_home-$1" site='import sysconfig; print(sysconfig.get_path("purelib"))'
+  shift
+  beside="$home/bin/python"
   if [ -f "$home/complete" ]; then return; fi
-  echo "[peers] installing TRL and Liger-Kernel into $home" >&2
+  echo "[peers] installing $* into $home" >&2
   rm -rf "$home"
   "$python" -m venv "$home"
-  "$python" -c "$site" >"$("$losses_python" -c "$site")/peers.pth"  # PyTorch is taken from there, not installed twice
-  "$losses_python" -m pip install --quiet trl==1.16.0 liger-kernel==0.8.5
+  "$python" -c "$site" >"$("$beside" -c "$site")/peers.pth"  # not installed twice
+  "$beside" -m pip install --quiet "$@"
   touch "$home/complete"
+}
+
+peers_losses_python() {
+  peers_beside trl1.16.0-liger0.8.5 trl==1.16.0 liger-kernel==0.8.5
+  losses_python="$beside"
+}
+
+peers_metrics_python() {
+  peers_beside sklearn1.9.1-netcal1.4.0 scikit-learn==1.9.1 netcal==1.4.0
+  metrics_python="$beside"
 }
 
 peers_tensorboard_python() {
@@ -37,18 +49,5 @@ peers_tensorboard_python() {
   rm -rf "$home"
   python3 -m venv "$home"
   "$tensorboard_python" -m pip install --quiet tensorboard==2.21.0
-  touch "$home/complete"
-}
-
-peers_metrics_python() {
-  peers_python
-  local home="$peers_home-sklearn1.9.1-netcal1.4.0" site='import sysconfig; print(sysconfig.get_path("purelib"))'
-  metrics_python="$home/bin/python"
-  if [ -f "$home/complete" ]; then return; fi
-  echo "[peers] installing scikit-learn and netcal into $home" >&2
-  rm -rf "$home"
-  "$python" -m venv "$home"
-  "$python" -c "$site" >"$("$metrics_python" -c "$site")/peers.pth"  # PyTorch is taken from there, not installed twice
-  "$metrics_python" -m pip install --quiet scikit-learn==1.9.1 netcal==1.4.0
   touch "$home/complete"
 }

@@ -7,20 +7,13 @@
 #include "data/builtin_language.h"
 #include "data/data_config.h"
 #include "student/position_calibration.h"
+#include "tests/model/small_shape.h"
 
 namespace temper {
 namespace {
 
 Transformer small_model(int64_t vocab) {
-  TransformerConfig config;
-  config.vocab = vocab;
-  config.positions = 64;
-  config.layers = 1;
-  config.width = 16;
-  config.heads = config.kv_heads = 2;
-  config.head_width = 8;
-  config.ffn_width = 32;
-  Transformer model(config);
+  Transformer model(small_shape(vocab, 64, 1, 16));
   model.init_weights(3);
   const at::NoGradGuard no_grad;
   model.flat_weights().mul_(4);  // over-confident, so that there is something to fit

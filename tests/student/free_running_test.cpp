@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "student/writing.h"
+#include "tests/model/small_shape.h"
 
 namespace temper {
 namespace {
@@ -16,16 +17,7 @@ namespace {
 constexpr int64_t kVocab = 7, kRows = 6, kSeq = 12;
 
 Transformer small_model() {
-  TransformerConfig config;
-  config.family = Family::kLlama;
-  config.vocab = kVocab;
-  config.positions = kSeq;
-  config.layers = 1;
-  config.width = 16;
-  config.heads = config.kv_heads = 2;
-  config.head_width = 8;
-  config.ffn_width = 32;
-  Transformer model(config);
+  Transformer model(small_shape(kVocab, kSeq, 1, 16));
   model.init_weights(3);
   const at::NoGradGuard no_grad;
   model.flat_weights().mul_(6);  // far from uniform

@@ -7,6 +7,7 @@
 
 #include "data/data_config.h"
 #include "student/training_step.h"
+#include "tests/model/small_shape.h"
 
 namespace temper {
 namespace {
@@ -14,15 +15,7 @@ namespace {
 constexpr int64_t kBatch = 6, kBad = 3, kSteps = 7;
 
 Transformer small_model(int64_t vocab) {
-  TransformerConfig config;
-  config.vocab = vocab;
-  config.positions = 16;
-  config.layers = 2;
-  config.width = 16;
-  config.heads = config.kv_heads = 2;
-  config.head_width = 8;
-  config.ffn_width = 32;
-  Transformer model(config);
+  Transformer model(small_shape(vocab, 16, 2, 16));
   model.init_weights(3);
   return model;
 }
