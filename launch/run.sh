@@ -44,8 +44,8 @@ SIGUSR1, SIGTERM and SIGINT (Ctrl-C): the ranks finish their step, save and leav
 once. In a batch job of Slurm, make this script the batch shell (exec), and ask for '--signal=B:USR1@300' and
 '--requeue': after SIGUSR1 and a saved state it puts the job back into the queue.
 
-exit codes: temper's (0 done, 1 the system failed, 2 bad configuration, 3 stopped and saved, 4 numeric trouble);
-130 after a second SIGINT
+exit codes: temper's (0 done, 1 the system failed, 2 bad configuration, 3 stopped and saved, 4 numeric trouble,
+5 a rank stood still); 130 after a second SIGINT
 TEXT
 }
 

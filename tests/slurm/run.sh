@@ -27,19 +27,8 @@ options=(--run.threads 1 --teacher.layers 2 --teacher.width 64 --teacher.heads 4
   --student.layers 2 --student.width 64 --student.heads 4 --compare.seeds 1 --compare.hard-labels false
   --train.batch 8 --train.seq 64 --train.warmup 2 --train.lr-schedule constant --evaluate.max-tokens 256)
 export TEMPER_TEACHERS=1
-resumes=no
-help="$("$temper" distill --help)"  # not through a pipe: grep -q leaves it early, and pipefail calls that a failure
-[[ "$help" != *--run.resume* ]] || resumes=yes
-
-# The template with this name; without its --run.resume in a build that has no such option.
-template() {
-  local file="launch/slurm/$1.sbatch"
-  [ $resumes = yes ] || { sed 's/ --run.resume auto//' "$file" >"$work/$1.sbatch"; file="$work/$1.sbatch"; }
-  echo "$file"
-}
 submit() {  # TEMPLATE RUN STEPS [sbatch's options...]
-  local file run="$2" steps="$3"
-  file="$(template "$1")"
+  local file="launch/slurm/$1.sbatch" run="$2" steps="$3"
   shift 3
   TEMPER_RUN="$work/$run" sbatch --parsable --ntasks=3 --cpus-per-task=1 --output="$work/$run.log" "$@" \
     "$file" "${options[@]}" --train.steps "$steps"
@@ -76,13 +65,11 @@ print(f"  {steps} steps, each once, the losses of the undisturbed run bit for bi
 PYTHON
 }
 reference() {  # STEPS
-  [ $resumes = yes ] || return 0
   local job
   job="$(submit one-node-srun reference "$1")"
   wait_for 200 "the undisturbed run has ended" in_state "$job" COMPLETED
 }
 goes_on() {  # JOB RUN STEPS: a requeued job ends like an undisturbed one
-  [ $resumes = yes ] || { scancel "$1"; echo "  (this build has no --run.resume)"; return 0; }
   wait_for 300 "job $1 has gone on to its end" in_state "$1" COMPLETED
   ends_like "$2" reference "$3"
 }
@@ -97,7 +84,7 @@ case_finish() {
   wait_for 60 "the job has ended" in_state "$job" "COMPLETED FAILED CANCELLED"
   in_state "$job" COMPLETED && [ -f "$work/finish-mpirun/summary.json" ] || fail "mpirun: state $(field "$job" JobState)"
   job="$(TEMPER_RUN="$work/seed" sbatch --parsable --array=1-2%1 --ntasks=3 --cpus-per-task=1 --output="$work/seed-%a.log" \
-    "$(template seeds)" "${options[@]}" --train.steps 20)"
+    launch/slurm/seeds.sbatch "${options[@]}" --train.steps 20)"
   wait_for 60 "both seeds have ended" eval '[ -f "$work/seed-1/summary.json" ] && [ -f "$work/seed-2/summary.json" ]'
   cmp -s "$work/seed-1/metrics.jsonl" "$work/seed-2/metrics.jsonl" && fail "both seeds gave the same losses"
   echo "  one-node-srun, one-node-mpirun and an array of two seeds ran to the end"
@@ -151,7 +138,6 @@ case_scancel() {
   [ "$(field "$job" Restarts)" -eq 0 ] || fail "a cancelled job was requeued"
   steps="$(lines scancel)"
   [ "$steps" -lt 400 ] || fail "cancelled too late to show anything"
-  [ $resumes = yes ] || return 0
   job="$(submit one-node-srun scancel 400)"
   goes_on "$job" scancel 400
 }
