@@ -12,10 +12,19 @@
 
 namespace temper {
 
+namespace {
+
+constexpr size_t kWaiting = size_t{4} << 20;  // bytes
+constexpr size_t kAlignment = 4096;           // of memory, place and length for O_DIRECT
+
+}  // namespace
+
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)), temporary_(path_ + ".tmp." + std::to_string(::getpid())) {
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   TORCH_CHECK(descriptor_ >= 0, "cannot write ", path_, ": ", std::strerror(errno));
+  waiting_.reset(static_cast<char*>(std::aligned_alloc(kAlignment, kWaiting)));
+  TORCH_CHECK(waiting_, "cannot write ", path_, ": no memory");
 }
 
 AtomicFile::~AtomicFile() {
@@ -25,25 +34,61 @@ AtomicFile::~AtomicFile() {
 
 void AtomicFile::write(const void* data, size_t bytes) {
   const char* next = static_cast<const char*>(data);
-  size_t left = bytes;
-  while (left > 0) {
-    // Linux moves at most 2 GiB a call.
-    const ssize_t written = ::write(descriptor_, next, std::min<size_t>(left, size_t{1} << 30));
+  while (bytes > 0) {
+    const size_t part = std::min(bytes, kWaiting - waiting_bytes_);
+    std::memcpy(waiting_.get() + waiting_bytes_, next, part);
+    waiting_bytes_ += part;
+    next += part;
+    bytes -= part;
+    if (waiting_bytes_ < kWaiting) continue;
+    go_direct(true);
+    write_out(waiting_.get(), std::exchange(waiting_bytes_, 0));
+  }
+}
+
+/// What waits is of any length, and so is where the file goes on.
+void AtomicFile::flush() {
+  go_direct(false);
+  may_be_direct_ = may_be_direct_ && waiting_bytes_ == 0;
+  write_out(waiting_.get(), std::exchange(waiting_bytes_, 0));
+}
+
+void AtomicFile::go_direct(bool direct) {
+  if (direct_ == direct || (direct && !may_be_direct_)) return;
+  const int flags = ::fcntl(descriptor_, F_GETFL);
+  const int wanted = direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+  if (::fcntl(descriptor_, F_SETFL, wanted) == 0)
+    direct_ = direct;
+  else
+    may_be_direct_ = false;
+}
+
+void AtomicFile::write_out(const char* data, size_t bytes) {
+  for (size_t left = bytes; left > 0;) {
+    const ssize_t written = ::write(descriptor_, data, left);
     if (written < 0 && errno == EINTR) continue;
+    if (direct_ && (written < 0 ? errno == EINVAL : written % kAlignment != 0)) {
+      // This file system, or this disk, takes it only through the page cache.
+      go_direct(false);
+      may_be_direct_ = false;
+      if (written < 0) continue;
+    }
     TORCH_CHECK(written >= 0, "cannot write ", bytes, " bytes to ", path_, ": ",
                 std::strerror(errno));
-    next += written;
+    data += written;
     left -= static_cast<size_t>(written);
   }
 }
 
 void AtomicFile::overwrite(size_t at, const void* data, size_t bytes) {
+  flush();
   const ssize_t written = ::pwrite(descriptor_, data, bytes, static_cast<off_t>(at));
   TORCH_CHECK(written == static_cast<ssize_t>(bytes), "cannot write ", bytes, " bytes to ", path_,
               ": ", written < 0 ? std::strerror(errno) : "the disk took fewer");
 }
 
 void AtomicFile::commit() {
+  flush();
   TORCH_CHECK(::fsync(descriptor_) == 0, "cannot sync ", path_, ": ", std::strerror(errno));
   const int closed = ::close(std::exchange(descriptor_, -1));
   TORCH_CHECK(closed == 0, "cannot close ", path_, ": ", std::strerror(errno));

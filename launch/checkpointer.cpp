@@ -62,14 +62,16 @@ Checkpointer::Checkpointer(CheckpointPlan plan, TrainingStep& step, const Transf
   plan_.run.students = ranks_.size();
 }
 
-CheckpointPart Checkpointer::copy_part() const {
+CheckpointPart Checkpointer::copy_part() {
   CheckpointPart part;
-  FolderPart model = copy_folder_part(model_, ranks_.rank(), ranks_.size(), plan_.tokenizer);
+  memory_.reuse();
+  FolderPart model =
+      copy_folder_part(model_, ranks_.rank(), ranks_.size(), plan_.tokenizer, memory_);
   if (!model.weights_file.empty())
     part.tensors.emplace_back(model.weights_file, std::move(model.weights));
   part.texts = std::move(model.texts);
   part.tensors.emplace_back(state_file(ranks_.rank(), ranks_.size()),
-                            to_tensors(step_.copy_state()));
+                            to_tensors(step_.copy_state(memory_)));
   return part;
 }
 

@@ -14,6 +14,7 @@
 #include "data/tokenizer_files.h"
 #include "launch/checkpoint_folder.h"
 #include "launch/checkpoint_manifest.h"
+#include "model/kept_memory.h"
 #include "model/transformer.h"
 #include "student/training_step.h"
 
@@ -64,7 +65,7 @@ class Checkpointer {
 
  private:
   enum class Phase { kIdle, kWriting, kPublishing };
-  CheckpointPart copy_part() const;
+  CheckpointPart copy_part();
   void take_own();
   void advance();
   [[noreturn]] void fail();
@@ -78,6 +79,7 @@ class Checkpointer {
   CheckpointManifest manifest_;          // of the save under way
   std::map<std::string, FileSum> sums_;  // of this rank's files
   std::string error_;                    // of this rank; empty: none
+  KeptMemory memory_;                    // of what is written
   // Last, so that it is waited for first.
   std::future<std::map<std::string, FileSum>> under_way_;
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/tokenizer_files.h"
+#include "model/kept_memory.h"
 #include "model/transformer.h"
 
 namespace temper {
@@ -56,9 +57,9 @@ struct FolderPart {
 
 /// Part `part` of `parts` of what save_model() writes, without a decoding temperature: whole
 /// tensors, about as many bytes in each part. All parts together are a folder that load_model() and
-/// `transformers` open.
+/// `transformers` open. The weights are copied into `memory`.
 FolderPart copy_folder_part(const Transformer& model, int part, int parts,
-                            const std::vector<TokenizerFile>& tokenizer);
+                            const std::vector<TokenizerFile>& tokenizer, KeptMemory& memory);
 
 /// Sets the decoding temperature (do_sample true) in DIR/generation_config.json and leaves all else
 /// there as it is. Throws c10::Error naming path and reason.

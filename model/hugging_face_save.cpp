@@ -117,7 +117,7 @@ void save_model(const Transformer& model, const std::string& dir, std::optional<
 }
 
 FolderPart copy_folder_part(const Transformer& model, int part, int parts,
-                            const std::vector<TokenizerFile>& tokenizer) {
+                            const std::vector<TokenizerFile>& tokenizer, KeptMemory& memory) {
   const at::NoGradGuard no_grad;
   const std::vector<Shard> shards = cut_evenly(model, parts);
   FolderPart own;
@@ -125,8 +125,7 @@ FolderPart copy_folder_part(const Transformer& model, int part, int parts,
   if (number < shards.size()) {
     own.weights_file = shard_name(number, shards.size());
     for (const HuggingFaceTensor& tensor : shards[number]) {
-      at::Tensor copy =
-          at::empty(tensor.view().sizes(), at::TensorOptions().dtype(at::kFloat));  // (as in file)
+      at::Tensor copy = memory.empty(tensor.view().sizes(), at::kFloat);  // (as in file)
       copy.copy_(tensor.view());
       own.weights.emplace_back(tensor.name, std::move(copy));
     }

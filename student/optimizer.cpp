@@ -45,7 +45,7 @@ Optimizer::Optimizer(Transformer& model, const TrainConfig& config, const std::v
   }
 }
 
-OptimizerState Optimizer::copy_state(const Shard& range) const {
+OptimizerState Optimizer::copy_state(const Shard& range, KeptMemory& memory) const {
   const at::NoGradGuard no_grad;
   OptimizerState state;
   state.updates = updates_;
@@ -63,7 +63,7 @@ OptimizerState Optimizer::copy_state(const Shard& range) const {
   if (!adamw_) return state;
   int64_t total = 0;
   for (const Shard& part : state.parts) total += part.count;
-  state.moments = at::empty({2, total}, moments_.options().device(at::kCPU));  // (2, total)
+  state.moments = memory.empty({2, total}, moments_.scalar_type());  // (2, total)
   int64_t at = 0;
   for (const at::Tensor& piece : pieces) {
     state.moments.narrow(1, at, piece.size(1)).copy_(piece);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "comm/flat_collective.h"
+#include "model/kept_memory.h"
 #include "model/transformer.h"
 #include "student/train_config.h"
 
@@ -31,8 +32,8 @@ class Optimizer {
   /// gradient's buffer holds afterwards is nobody's.
   void step(double learning_rate, double scale = 1.0);
 
-  /// A copy of the state, as far as it lies in `range`.
-  OptimizerState copy_state(const Shard& range) const;
+  /// A copy of the state in `memory`, as far as it lies in `range`.
+  OptimizerState copy_state(const Shard& range, KeptMemory& memory) const;
 
   /// Takes its own parts out of `states`, however they are cut. Throws c10::ValueError where they
   /// do not cover them, or do not belong together.

@@ -258,15 +258,17 @@ void TrainingStep::settle() {
   collectives_.finish();
 }
 
-TrainingState TrainingStep::copy_state() const {
+TrainingState TrainingStep::copy_state(KeptMemory& memory) const {
   const int64_t all = model_.flat_weights().numel();
   TrainingState state;
   state.optimizer = optimizer_->copy_state(
-      sharded() ? Shard{0, all} : shard_of(all, collectives_.rank(), collectives_.size()));
+      sharded() ? Shard{0, all} : shard_of(all, collectives_.rank(), collectives_.size()), memory);
   if (match_ && collectives_.rank() == 0) {
-    for (const auto& [name, tensor] : match_->state())
-      state.match.emplace_back(name, tensor.to(at::kCPU, tensor.scalar_type(),
-                                               /*non_blocking=*/false, /*copy=*/true));
+    const at::NoGradGuard no_grad;
+    for (const auto& [name, tensor] : match_->state()) {
+      at::Tensor copy = memory.empty(tensor.sizes(), tensor.scalar_type());  // (of the tensor)
+      state.match.emplace_back(name, copy.copy_(tensor));
+    }
   }
   state.guard = guard_.state();
   return state;

@@ -20,6 +20,7 @@
 #include "comm/placement.h"
 #include "comm/soft_targets.h"
 #include "data/corpus.h"
+#include "model/kept_memory.h"
 #include "model/transformer.h"
 #include "student/head_loss.h"
 #include "student/hidden_match.h"
@@ -95,9 +96,9 @@ class TrainingStep {
   /// of them are still on their way when run() returns. Collective.
   void settle();
 
-  /// A copy of this rank's part of the state: all ranks' parts are the whole, without overlap.
-  /// After settle().
-  TrainingState copy_state() const;
+  /// A copy in `memory` of this rank's part of the state: all ranks' parts are the whole, without
+  /// overlap. After settle().
+  TrainingState copy_state(KeptMemory& memory) const;
   /// Takes what this rank needs out of all parts, of any number of ranks, on the CPU. Throws
   /// c10::ValueError where they do not fit.
   void restore(const std::vector<TrainingState>& parts);

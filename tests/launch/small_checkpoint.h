@@ -36,7 +36,8 @@ inline CheckpointManifest small_manifest(int64_t step) {
 
 inline CheckpointPart small_part(int64_t step, int rank, int ranks) {
   const Transformer model = small_model(step);
-  FolderPart folder = copy_folder_part(model, rank, ranks, {});
+  KeptMemory memory;
+  FolderPart folder = copy_folder_part(model, rank, ranks, {}, memory);
   TrainingState state;
   state.optimizer.updates = step;
   const Shard own = shard_of(model.flat_weights().numel(), rank, ranks);

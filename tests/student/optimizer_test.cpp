@@ -118,10 +118,11 @@ TEST(OptimizerTest, GoesOnFromAStateThatWasCutOtherwise) {
   std::vector<Optimizer> three;
   for (const Shard& piece : pieces) three.emplace_back(saved, config, std::vector<Shard>{piece});
   run(saved, {&three[0], &three[1], &three[2]}, 0, 3);
-  for (const Optimizer& rank : three) states.push_back(rank.copy_state({0, count}));
+  KeptMemory memory;
+  for (const Optimizer& rank : three) states.push_back(rank.copy_state({0, count}, memory));
   // A whole optimizer's state, in two parts that cross the pieces.
-  std::vector<OptimizerState> halves = {undisturbed.copy_state({0, 100}),
-                                        undisturbed.copy_state({100, count - 100})};
+  std::vector<OptimizerState> halves = {undisturbed.copy_state({0, 100}, memory),
+                                        undisturbed.copy_state({100, count - 100}, memory)};
   EXPECT_EQ(halves[0].parts.size(), 2u);
   run(reference, {&undisturbed}, 3, 6);
 
@@ -135,8 +136,8 @@ TEST(OptimizerTest, GoesOnFromAStateThatWasCutOtherwise) {
     second.restore(from);
     run(model, {&first, &second}, 3, 6);
     EXPECT_TRUE(at::equal(model.flat_weights(), reference.flat_weights()));
-    const OptimizerState end = second.copy_state({0, count}),
-                         wanted = undisturbed.copy_state({0, 128});
+    const OptimizerState end = second.copy_state({0, count}, memory),
+                         wanted = undisturbed.copy_state({0, 128}, memory);
     EXPECT_EQ(end.updates, 6);
     EXPECT_TRUE(at::equal(end.moments, wanted.moments));
   }
