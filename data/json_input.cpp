@@ -55,7 +55,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& where) {
   TORCH_CHECK_VALUE(false, where, ": not valid JSON (at byte ", bad + 1, " of ", text.size(), ")");
 }
 
-nlohmann::json read_json_file(const std::string& path, int64_t max_bytes) {
+std::string read_limited_file(const std::string& path, int64_t max_bytes) {
   std::error_code failure;
   const bool regular = std::filesystem::is_regular_file(path, failure);
   TORCH_CHECK_VALUE(regular, path, ": ", failure ? failure.message() : "not a regular file",
@@ -71,10 +71,17 @@ nlohmann::json read_json_file(const std::string& path, int64_t max_bytes) {
   text.resize(static_cast<size_t>(stream.gcount()));
   TORCH_CHECK_VALUE(static_cast<int64_t>(text.size()) <= max_bytes, path, ": larger than ",
                     max_bytes, " bytes; this is not the file that it is named as");
+  return text;
+}
 
-  json value = parse_json(text, path);
-  TORCH_CHECK_VALUE(value.is_object(), path, ": holds ", shortened(value), ", not a JSON object");
+nlohmann::json parse_json_object(std::string_view text, const std::string& where) {
+  json value = parse_json(text, where);
+  TORCH_CHECK_VALUE(value.is_object(), where, ": holds ", shortened(value), ", not a JSON object");
   return value;
+}
+
+nlohmann::json read_json_file(const std::string& path, int64_t max_bytes) {
+  return parse_json_object(read_limited_file(path, max_bytes), path);
 }
 
 JsonFields::JsonFields(const json& object, const std::string& file)

@@ -18,6 +18,12 @@ size_t find_nul(std::string_view text);
 /// REASON".
 nlohmann::json parse_json(std::string_view text, const std::string& where);
 
+/// The bytes of `path`, at most `max_bytes`. Throws c10::ValueError naming the file and the reason.
+std::string read_limited_file(const std::string& path, int64_t max_bytes);
+
+/// parse_json() of an object.
+nlohmann::json parse_json_object(std::string_view text, const std::string& where);
+
 /// Reads and parses `path`, an object of at most `max_bytes` and 32 levels.
 /// Throws c10::ValueError naming the file and the reason.
 nlohmann::json read_json_file(const std::string& path, int64_t max_bytes);

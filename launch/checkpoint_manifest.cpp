@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "data/json_input.h"
-#include "data/mapped_file.h"
+#include "data/sealed_json.h"
 
 namespace temper {
 
@@ -15,25 +15,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "temper checkpoint 1";
 constexpr int64_t kMaxBytes = 64 << 20;
-// The last field, whose value is taken as zeros in the checksum of the whole text.
-constexpr std::string_view kOwnChecksum = "\"checksum\": \"";
-constexpr std::string_view kEnd = "\"\n}\n";
-constexpr size_t kDigits = 32;
-
-std::string checksum_of(std::string_view before, std::string_view after) {
-  return Checksum().add(before).add(std::string(kDigits, '0')).add(after).hex();
-}
-
-/// Throws unless the text ends with a checksum of itself.
-void check_own_checksum(std::string_view text, const std::string& path) {
-  const size_t tail = kDigits + kEnd.size();
-  const size_t at = text.size() - std::min(text.size(), tail);
-  TORCH_CHECK_VALUE(text.substr(0, at).ends_with(kOwnChecksum) && text.ends_with(kEnd), path,
-                    ": truncated or damaged: it does not end with its checksum");
-  const std::string found = checksum_of(text.substr(0, at), kEnd);
-  TORCH_CHECK_VALUE(text.substr(at, kDigits) == found, path, ": damaged: its checksum is ", found,
-                    ", and it says ", text.substr(at, kDigits));
-}
 
 /// No path, nor anything else that leaves the folder.
 bool is_plain_name(const std::string& name) {
@@ -61,17 +42,12 @@ std::string manifest_text(const CheckpointManifest& manifest) {
   json["files"] = nlohmann::ordered_json::object();
   for (const auto& [name, sum] : manifest.files)
     json["files"][name] = {{"bytes", sum.bytes}, {"xxh3_128", sum.checksum}};
-  json["checksum"] = std::string(kDigits, '0');
-  std::string text = json.dump(2) + "\n";
-  const size_t at = text.size() - kDigits - kEnd.size();
-  text.replace(at, kDigits, checksum_of(std::string_view(text).substr(0, at), kEnd));
-  return text;
+  return sealed_json_text(std::move(json));
 }
 
 CheckpointManifest read_manifest(const std::string& dir) {
   const std::string path = dir + "/" + kManifestFile;
-  check_own_checksum(MappedFile(path).bytes(), path);
-  const nlohmann::json json = read_json_file(path, kMaxBytes);
+  const nlohmann::json json = read_sealed_json_file(path, kMaxBytes);
   const JsonFields fields(json, path);
   if (fields.text("format") != kFormat) fields.refuse("format", "this temper reads another one");
   CheckpointManifest manifest;

@@ -8,6 +8,7 @@
 
 #include "comm/agree.h"
 #include "data/atomic_file.h"
+#include "data/checksum.h"
 #include "data/tokenizer.h"
 #include "launch/dry_run.h"
 #include "launch/progress.h"
@@ -63,6 +64,7 @@ StoreIndex write_or_keep(StoreRequest& request) {
   }
   index.validate(request.option + " " + request.dir);
   if (there) return found;
+  index.config = hex_text(checksum(request.ini));
   write_text_file(request.dir + "/" + kStoreConfigFile, request.ini);
   write_store_index(request.dir, index);
   return index;

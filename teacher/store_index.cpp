@@ -11,13 +11,14 @@
 #include "data/atomic_file.h"
 #include "data/checksum.h"
 #include "data/json_input.h"
+#include "data/sealed_json.h"
 #include "teacher/payload_json.h"
 
 namespace temper {
 namespace {
 
 constexpr const char* kFormat = "temper soft targets";
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;
 constexpr int64_t kShardBytes = int64_t{64} << 20;
 constexpr int64_t kMostShards = int64_t{1} << 24;
 constexpr int64_t kMostIndexBytes = int64_t{1} << 20;
@@ -44,6 +45,16 @@ nlohmann::ordered_json essence(const StoreIndex& index) {
   json["compression"] = index.compression;
   json["head"] = index.head;
   return json;
+}
+
+void check_config(const StoreIndex& index, const std::string& dir) {
+  const std::string path = dir + "/" + kStoreConfigFile;
+  std::error_code ignored;
+  if (index.config.empty() || !std::filesystem::exists(path, ignored)) return;
+  const std::string found = hex_text(checksum(read_limited_file(path, kMostIndexBytes)));
+  TORCH_CHECK_VALUE(found == index.config, path, ": damaged or changed: its checksum is ", found,
+                    ", and ", kStoreIndexFile, " says ", index.config,
+                    "; put it back, or remove it (only temper record --config needs it)");
 }
 
 }  // namespace
@@ -122,6 +133,7 @@ nlohmann::ordered_json to_json(const StoreIndex& index) {
   json["pad_id"] = index.pad_id;
   json["eos_ids"] = index.eos_ids;
   json["mend_options"] = index.mend_options;
+  json["config"] = index.config;
   return json;
 }
 
@@ -154,6 +166,7 @@ StoreIndex store_index_from_json(const nlohmann::json& json, const std::string& 
   index.pad_id = fields.integer("pad_id", -1);
   index.eos_ids = fields.integers("eos_ids");
   index.mend_options = fields.text("mend_options", "");
+  index.config = fields.text("config", "");
   index.validate(file);
   return index;
 }
@@ -167,11 +180,13 @@ StoreIndex read_store_index(const std::string& dir) {
   const std::string file = dir + "/" + kStoreIndexFile;
   TORCH_CHECK_VALUE(has_store_index(dir), file,
                     ": no such file; name a folder that temper record or --teacher.tee wrote");
-  return store_index_from_json(read_json_file(file, kMostIndexBytes), file);
+  StoreIndex index = store_index_from_json(read_sealed_json_file(file, kMostIndexBytes), file);
+  check_config(index, dir);
+  return index;
 }
 
 void write_store_index(const std::string& dir, const StoreIndex& index) {
-  write_text_file(dir + "/" + kStoreIndexFile, to_json(index).dump(2) + "\n");
+  write_text_file(dir + "/" + kStoreIndexFile, sealed_json_text(to_json(index)));
 }
 
 }  // namespace temper

@@ -1,9 +1,9 @@
 // A store of recorded soft targets is a folder:
 //
-//   index.json          what the store is made of; written before the first shard
-//   head.safetensors    the teacher's head, for the payload hidden only
-//   config.ini          the options that made it, for `temper record` to mend it
-//   shard-C-P.soft      steps [C·K, (C + 1)·K) of part P
+//   index.json          what the store is made of; written before the first shard; ends with its
+//   checksum head.safetensors    the teacher's head, for the payload hidden only config.ini the
+//   options that made it, for `temper record` to mend it shard-C-P.soft      steps [C·K, (C + 1)·K)
+//   of part P
 //
 // The recorded rows are the training rows of the data in the order of the run: row = step · batch +
 // row of the batch. A part is what one student reads, or would read: share(batch, P, parts). So
@@ -59,6 +59,7 @@ struct StoreIndex {
   int64_t bos_id = -1, pad_id = -1;  ///< of the teacher; -1: it has none
   std::vector<int64_t> eos_ids;
   std::string mend_options;  ///< what `temper record --config DIR/config.ini` needs besides
+  std::string config;        ///< checksum of config.ini; empty: there is none
 
   int64_t rows() const { return steps * batch; }
   int64_t row_bytes() const { return seq * payload.bytes_per_token(); }
@@ -86,7 +87,8 @@ int64_t usual_steps_per_shard(const StoreIndex& index);
 nlohmann::ordered_json to_json(const StoreIndex& index);
 StoreIndex store_index_from_json(const nlohmann::json& json, const std::string& file);
 
-/// DIR/index.json. Throws c10::ValueError naming the file, the field and the remedy.
+/// DIR/index.json, whose checksum and that of DIR/config.ini are right (config.ini may be gone).
+/// Throws c10::ValueError naming the file, the field and the remedy.
 StoreIndex read_store_index(const std::string& dir);
 bool has_store_index(const std::string& dir);
 void write_store_index(const std::string& dir, const StoreIndex& index);

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <set>
 
+#include "data/checksum.h"
 #include "tests/fuzz/targets.h"
 
 namespace temper {
@@ -34,6 +35,20 @@ std::vector<std::string> quoted_words(const std::vector<std::string>& texts) {
     }
   }
   return {words.begin(), words.end()};
+}
+
+FuzzReader sealed_json_reader(const std::string& path, const std::vector<std::string>& texts,
+                              const std::function<void()>& use) {
+  const std::string end = "\"\n}\n", zeros(32, '0');
+  std::vector<std::string> seeds = texts;
+  for (std::string& seed : seeds) seed.resize(seed.size() - zeros.size() - end.size());
+  return {seeds,
+          [=](const std::string& before) {
+            const std::string sum = Checksum().add(before).add(zeros).add(end).hex();
+            write_file(path, before + sum + end);
+            use();
+          },
+          quoted_words(seeds)};
 }
 
 std::string source_file(const std::string& path) {

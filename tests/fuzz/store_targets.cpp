@@ -47,19 +47,28 @@ std::string sealed(std::string bytes) {
   return bytes;
 }
 
-FuzzReader index_reader(const std::string& work) {
-  std::vector<std::string> seeds;
+std::vector<std::string> example_indices(const std::string& work) {
+  std::vector<std::string> texts;
   for (const Payload kind : {Payload::kFull, Payload::kHidden, Payload::kTopk, Payload::kSample}) {
     write_store_index(work, example_index(example_spec(kind, at::kBFloat16)));
-    seeds.push_back(file_content(work + "/" + kStoreIndexFile));
+    texts.push_back(file_content(work + "/" + kStoreIndexFile));
   }
-  std::vector<std::string> words = quoted_words(seeds);
-  return {std::move(seeds),
+  return texts;
+}
+
+FuzzReader index_reader(const std::string& work) {
+  const std::vector<std::string> seeds = example_indices(work);
+  return {seeds,
           [work](const std::string& bytes) {
             write_file(work + "/" + kStoreIndexFile, bytes);
             use_index(work);
           },
-          std::move(words)};
+          quoted_words(seeds)};
+}
+
+FuzzReader sealed_index_reader(const std::string& work) {
+  return sealed_json_reader(work + "/" + kStoreIndexFile, example_indices(work),
+                            [work] { use_index(work); });
 }
 
 std::function<FuzzReader(const std::string&)> shard_reader(bool reseals) {
@@ -82,6 +91,7 @@ std::function<FuzzReader(const std::string&)> shard_reader(bool reseals) {
 std::vector<FuzzTarget> store_targets() {
   return {
       {"store_index", index_reader},
+      {"store_index_sealed", sealed_index_reader},
       {"shard", shard_reader(/*reseals=*/false)},
       {"shard_sealed", shard_reader(/*reseals=*/true)},
   };

@@ -39,6 +39,11 @@ std::vector<FuzzTarget> planted_targets();
 /// The whole file.
 std::string file_content(const std::string& path);
 
+/// Of a JSON file that ends with its checksum (data/sealed_json.h): `texts` are such, and `use`
+/// opens `path`. The checksum would keep all mutants from being parsed: here it is put right.
+FuzzReader sealed_json_reader(const std::string& path, const std::vector<std::string>& texts,
+                              const std::function<void()>& use);
+
 /// Writes `bytes` as the file `path`.
 void write_file(const std::string& path, std::string_view bytes);
 

@@ -313,7 +313,7 @@ TEST(StoreTest, AnIndexThatCannotBeIsRefusedByField) {
   EXPECT_EQ(words("/steps", 7), "");
   for (const auto& [field, value] :
        std::vector<std::pair<std::string, nlohmann::json>>{{"/format", "other"},
-                                                           {"/version", 2},
+                                                           {"/version", 1},
                                                            {"/steps", 0},
                                                            {"/steps", int64_t{1} << 40},
                                                            {"/batch", -1},
@@ -337,7 +337,7 @@ TEST(StoreTest, AnIndexThatCannotBeIsRefusedByField) {
   }
   for (const auto& item : good.items()) {
     if (std::set<std::string>{"teacher_words", "data_words", "bos_id", "pad_id", "eos_ids",
-                              "mend_options"}
+                              "mend_options", "config"}
             .contains(item.key()))
       continue;
     nlohmann::json bad = good;
@@ -347,6 +347,39 @@ TEST(StoreTest, AnIndexThatCannotBeIsRefusedByField) {
   }
   EXPECT_NE(refusal([] { read_store_index("/nowhere"); }).find("/nowhere/index.json: no such"),
             std::string::npos);
+}
+
+TEST(StoreTest, EveryFlippedBitAndEveryOtherLengthOfItsTextFilesIsFound) {
+  const ScratchDir dir;
+  StoreIndex index = topk_index();
+  const std::string options = "# temper record\n[train]\nbatch = 5\n";
+  index.config = hex_text(checksum(options));
+  const std::string config = dir / kStoreConfigFile;
+  write_text(config, options);
+  write_store_index(dir.path(), index);
+  const auto trouble_with = [&](const std::string& path, const std::string& bytes) {
+    const std::string whole = read_text(path);
+    write_text(path, bytes);
+    const std::string trouble = refusal([&] { read_store_index(dir.path()); });
+    write_text(path, whole);
+    return trouble;
+  };
+  for (const std::string& path : {dir / kStoreIndexFile, config}) {
+    const std::string whole = read_text(path);
+    EXPECT_EQ(trouble_with(path, whole), "");
+    for (size_t at = 0; at < whole.size(); ++at) {
+      std::string bytes = whole;
+      bytes[at] = static_cast<char>(bytes[at] ^ (1 << at % 8));
+      const std::string flipped = trouble_with(path, bytes),
+                        shorter = trouble_with(path, whole.substr(0, at));
+      EXPECT_TRUE(flipped.starts_with(path + ": ")) << at << ": " << flipped;
+      EXPECT_TRUE(shorter.starts_with(path + ": ")) << at << ": " << shorter;
+    }
+    EXPECT_NE(trouble_with(path, whole + "\n"), "");
+    std::printf("  %zu bytes of %s flipped, one at a time\n", whole.size(), path.c_str());
+  }
+  std::filesystem::remove(config);  // only mending needs it
+  EXPECT_EQ(refusal([&] { read_store_index(dir.path()); }), "");
 }
 
 TEST(StoreTest, OnlyTemporaryFilesOfAStoreAreRemoved) {
