@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# temper on a real Slurm cluster of one node: the shipped templates run to the end, are preempted, cancelled and stopped
-# by their time limit, and lose no work.
+# temper on a real Slurm cluster, of one node or of two test hosts: the shipped templates run to the end, are preempted,
+# cancelled and stopped by their time limit, and lose no work.
 #
 #   tests/slurm/run.sh CASE...     from the checkout's root, after the build; TEMPER_PROGRAM_DIR names the build's folder
 #
@@ -17,7 +17,7 @@ fail() {
   echo "FAILED: $*"
   for log in "$work"/*.log; do echo "--- $log"; tail -n 40 "$log"; done
   echo "--- Slurm"
-  grep -hi -E "error|fail|warn" "$slurm_dir/slurmd.log" "$slurm_dir/slurmctld.log" | tail -n 20
+  grep -hi -E "error|fail|warn" "$slurm_dir"/slurmd-*.log "$slurm_dir/slurmctld.log" | tail -n 20
   exit 1
 }
 finish() { slurm_down; rm -rf "$work"; }
@@ -28,9 +28,14 @@ options=(--run.threads 1 --teacher.layers 2 --teacher.width 64 --teacher.heads 4
   --train.batch 8 --train.seq 64 --train.warmup 2 --train.lr-schedule constant --evaluate.max-tokens 256)
 export TEMPER_TEACHERS=1
 submit() {  # TEMPLATE RUN STEPS [sbatch's options...]
-  local file="launch/slurm/$1.sbatch" run="$2" steps="$3"
+  local file="launch/slurm/$1.sbatch" run="$2" steps="$3" size
+  case "$1" in
+    nodes-*) size=(--nodes=2 --ntasks-per-node=2 --cpus-per-task=1) ;;
+    two-partitions) size=() ;;  # as it is shipped
+    *) size=(--ntasks=3 --cpus-per-task=1) ;;
+  esac
   shift 3
-  TEMPER_RUN="$work/$run" sbatch --parsable --ntasks=3 --cpus-per-task=1 --output="$work/$run.log" "$@" \
+  TEMPER_RUN="$work/$run" sbatch --parsable "${size[@]}" --output="$work/$run.log" "$@" \
     "$file" "${options[@]}" --train.steps "$steps"
 }
 field() { scontrol show job "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | head -1; }  # JOB FIELD
@@ -64,9 +69,9 @@ assert len(reference) >= steps and not differ, f"losses differ from step {differ
 print(f"  {steps} steps, each once, the losses of the undisturbed run bit for bit")
 PYTHON
 }
-reference() {  # STEPS
+reference() {  # STEPS [TEMPLATE]
   local job
-  job="$(submit one-node-srun reference "$1")"
+  job="$(submit "${2:-one-node-srun}" reference "$1")"
   wait_for 200 "the undisturbed run has ended" in_state "$job" COMPLETED
 }
 goes_on() {  # JOB RUN STEPS: a requeued job ends like an undisturbed one
@@ -104,15 +109,15 @@ case_pmix() {
   echo "  srun --mpi=pmix -n 3 is one job; without PMI: $(grep -o "error: SLURM_NTASKS is 3.*" "$work/none.log")"
 }
 
-preempted() {  # TEMPLATE RUN
+preempted() {  # TEMPLATE RUN [unsaved]: it goes on by itself; unsaved: it had no time to save first
   local job high
-  reference 400
+  reference 400 "$1"
   job="$(submit "$1" "$2" 400)"
   wait_for 60 "the job trains" has_steps "$2" 50
-  high="$(sbatch --parsable --partition=high --ntasks=4 --output=/dev/null --wrap 'sleep 2')"
+  high="$(sbatch --parsable --partition=high --nodes="$((slurm_hosts > 0 ? slurm_hosts : 1))" --exclusive --output=/dev/null --wrap 'sleep 2')"
   wait_for 60 "job $job has been requeued" restarted "$job"
   wait_for 60 "the job of the higher partition has run" in_state "$high" COMPLETED
-  saved "$2"
+  [ "${3:-}" = unsaved ] || saved "$2"
   goes_on "$job" "$2" 400
 }
 case_preempt() { preempted one-node-srun preempt; }
@@ -124,6 +129,33 @@ case_preempt_notice() {
   preempted one-node-srun preempt-notice
   grep -q "stopped by SIGUSR1" "$work/preempt-notice.log" || fail "it was not stopped by SIGUSR1"
   grep -q "back into the queue" "$work/preempt-notice.log" || fail "run.sh did not requeue the job"
+}
+
+says() {  # RUN WORDS
+  grep -q "$2" "$work/$1.log" || fail "$1 does not say '$2'"
+}
+
+# Two nodes, two ranks on each: the teacher has one student beside it.
+case_nodes_srun() {
+  preempted nodes-srun nodes-srun
+  says nodes-srun "1 pair through shared memory, 2 by messages"
+}
+
+# Slurm ends mpirun's daemon on the other node, and its ranks with it, before anything is saved: the last checkpoint counts.
+case_nodes_mpirun() {
+  local options=("${options[@]}" --train.checkpoint-every 20)
+  preempted nodes-mpirun nodes-mpirun unsaved
+  says nodes-mpirun "1 pair through shared memory, 2 by messages"
+  says nodes-mpirun "^resume .*step-000000"
+  grep "^resume .*step-000000" "$work/nodes-mpirun.log" | sed "s|$work/||; s/^/  /"
+}
+
+case_two_partitions() {
+  local job
+  job="$(submit two-partitions two-partitions 60)"
+  wait_for 100 "the job has ended" in_state "$job" "COMPLETED FAILED CANCELLED"
+  in_state "$job" COMPLETED || fail "state $(field "$job" JobState)"
+  says two-partitions "2 pairs by messages"
 }
 
 case_scancel() {
@@ -153,12 +185,18 @@ case_time_limit() {
   goes_on "$job" time-limit 260
 }
 
-[ $# -gt 0 ] || set -- finish pmix preempt preempt_mpirun preempt_notice scancel time_limit
+[ $# -gt 0 ] || set -- finish pmix preempt preempt_mpirun preempt_notice scancel time_limit nodes_srun nodes_mpirun two_partitions
 for name in "$@"; do
-  slurm_low_options="" slurm_more=""
+  slurm_low_options="" slurm_more="" slurm_hosts=0
   if [ "$name" = preempt_notice ]; then
     slurm_low_options="GraceTime=30" slurm_more="SlurmctldParameters=preempt_send_user_signal"
   fi
+  case "$name" in
+    nodes_* | two_partitions)
+      hosts_check || exit 77
+      slurm_hosts=2
+      ;;
+  esac
   slurm_up || { echo "no Slurm: a cluster cannot be brought up here"; exit 77; }
   trap finish EXIT
   echo "case $name"
