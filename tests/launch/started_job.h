@@ -11,11 +11,11 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
-#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "tests/launch/launcher.h"
 
 namespace temper {
 
@@ -113,10 +113,9 @@ class StartedJob {
   }
 
  private:
-  // The file's words, each on a line.
+  // The file's words, each on a line; none where the process ends at that moment.
   static std::string words(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::string text((std::istreambuf_iterator<char>(file)), {});
+    std::string text = read_text(path.string());
     std::replace(text.begin(), text.end(), '\0', '\n');
     return text;
   }
