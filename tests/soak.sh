@@ -9,6 +9,7 @@
 # Prints a line for each, and at its end whether checkpoints, metrics and the student are the same. Exit code 0 only if they are.
 #
 #   OUT=DIR (build/soak)   EVERY=SECONDS (60)   STEPS=N (as many as MINUTES take, measured)   SEED=N of the faults
+#   AGAIN=yes   against the undisturbed run that OUT has, of as many steps: for other faults, or more of them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 minutes="${1:-60}" out="${OUT:-build/soak}" every="${EVERY:-60}"
@@ -16,8 +17,14 @@ RANDOM="${SEED:-1}"
 temper=build/release/temper
 [ -x "$temper" ] || { echo "soak.sh: $temper is not there: cmake --build --preset release --target temper" >&2; exit 2; }
 if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
-rm -rf "$out"
-mkdir -p "$out"
+if [ "${AGAIN:-no}" = yes ]; then
+  [ -f "$out/undisturbed/summary.json" ] || { echo "soak.sh: AGAIN=yes, and $out/undisturbed is no run that has ended" >&2; exit 2; }
+  STEPS="$(sed -n 's/^steps = //p' "$out/undisturbed/config.ini")"
+  rm -rf "$out/disturbed" "$out/disturbed.log"
+else
+  rm -rf "$out"
+  mkdir -p "$out"
+fi
 began="$SECONDS"
 say() { printf '[soak] %5d s  %s\n' $((SECONDS - began)) "$*"; }
 
@@ -36,9 +43,11 @@ if [ -z "$steps" ]; then
   steps=$((minutes * 60 * 200 / (SECONDS - from + 1) * 3 / 4 / 100 * 100))
   say "200 steps took $((SECONDS - from)) s: $steps steps"
 fi
-job "$out/undisturbed" "$steps"
-"${start[@]}" >"$out/undisturbed.log" 2>&1 || { tail "$out/undisturbed.log"; exit 1; }
-say "undisturbed: done"
+if [ "${AGAIN:-no}" = no ]; then
+  job "$out/undisturbed" "$steps"
+  "${start[@]}" >"$out/undisturbed.log" 2>&1 || { tail "$out/undisturbed.log"; exit 1; }
+  say "undisturbed: done"
+fi
 
 job "$out/disturbed" "$steps"
 declare -A count=([kill]=0 [stop]=0 [term]=0)
