@@ -150,6 +150,13 @@ case_nodes_mpirun() {
   grep "^resume .*step-000000" "$work/nodes-mpirun.log" | sed "s|$work/||; s/^/  /"
 }
 
+# With notice it saves.
+case_nodes_mpirun_notice() {
+  preempted nodes-mpirun nodes-notice
+  says nodes-notice "stopped by SIGUSR1"
+  says nodes-notice "back into the queue"
+}
+
 case_two_partitions() {
   local job
   job="$(submit two-partitions two-partitions 60)"
@@ -185,10 +192,10 @@ case_time_limit() {
   goes_on "$job" time-limit 260
 }
 
-[ $# -gt 0 ] || set -- finish pmix preempt preempt_mpirun preempt_notice scancel time_limit nodes_srun nodes_mpirun two_partitions
+[ $# -gt 0 ] || set -- finish pmix preempt preempt_mpirun preempt_notice scancel time_limit nodes_srun nodes_mpirun nodes_mpirun_notice two_partitions
 for name in "$@"; do
   slurm_low_options="" slurm_more="" slurm_hosts=0
-  if [ "$name" = preempt_notice ]; then
+  if [[ "$name" = *_notice ]]; then
     slurm_low_options="GraceTime=30" slurm_more="SlurmctldParameters=preempt_send_user_signal"
   fi
   case "$name" in
