@@ -20,11 +20,12 @@ constexpr size_t kAlignment = 4096;           // of memory, place and length for
 }  // namespace
 
 AtomicFile::AtomicFile(std::string path)
-    : path_(std::move(path)), temporary_(path_ + ".tmp." + std::to_string(::getpid())) {
+    : path_(std::move(path)),
+      temporary_(path_ + ".tmp." + std::to_string(::getpid())),
+      waiting_(static_cast<char*>(std::aligned_alloc(kAlignment, kWaiting))) {
+  TORCH_CHECK(waiting_, "cannot write ", path_, ": no memory");
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   TORCH_CHECK(descriptor_ >= 0, "cannot write ", path_, ": ", std::strerror(errno));
-  waiting_.reset(static_cast<char*>(std::aligned_alloc(kAlignment, kWaiting)));
-  TORCH_CHECK(waiting_, "cannot write ", path_, ": no memory");
 }
 
 AtomicFile::~AtomicFile() {
@@ -71,7 +72,7 @@ void AtomicFile::write_out(const char* data, size_t bytes) {
       // This file system, or this disk, takes it only through the page cache.
       go_direct(false);
       may_be_direct_ = false;
-      if (written < 0) continue;
+      if (written < 0 && !direct_) continue;
     }
     TORCH_CHECK(written >= 0, "cannot write ", bytes, " bytes to ", path_, ": ",
                 std::strerror(errno));

@@ -30,8 +30,8 @@ class AtomicFile {
   /// c10::Error naming path, bytes and reason.
   void overwrite(size_t at, const void* data, size_t bytes);
 
-  /// Syncs, closes, renames to `path` and syncs the folder. Throws c10::Error naming path and
-  /// reason.
+  /// Writes what waits, syncs, closes, renames to `path` and syncs the folder. Throws c10::Error
+  /// naming path and reason, and the bytes where it is writing that fails.
   void commit();
 
  private:
