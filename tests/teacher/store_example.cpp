@@ -38,6 +38,8 @@ StoreIndex example_index(const PayloadSpec& spec) {
   return index;
 }
 
+StoreIndex topk_index() { return example_index(example_spec(Payload::kTopk, at::kBFloat16)); }
+
 at::Tensor example_tokens(const StoreIndex& index, int64_t first, int64_t count) {
   return at::arange(first * index.seq, (first + count) * index.seq, at::kLong)
       .view({count, index.seq});  // (B, S)

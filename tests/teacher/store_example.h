@@ -15,6 +15,9 @@ PayloadSpec example_spec(Payload kind, at::ScalarType dtype);
 /// 7 steps of 5 rows of 6 tokens in 2 parts, 3 steps a shard.
 StoreIndex example_index(const PayloadSpec& spec);
 
+/// Of the payload topk with bf16 values.
+StoreIndex topk_index();
+
 /// The token ids (B, S) of recorded rows [first, first + count).
 at::Tensor example_tokens(const StoreIndex& index, int64_t first, int64_t count);
 
