@@ -26,7 +26,7 @@ constexpr size_t kPortion = 4096;
 class SentencePiece : public Tokenizer {
  public:
   SentencePiece(const std::string& path, const std::string& option, std::string note)
-      : path_(path), note_(std::move(note)) {
+      : path_(path), option_(option), note_(std::move(note)) {
     const MappedFile file(path, option);
     const Normalizer normalizer = read_normalizer(file.bytes(), "--" + option + " " + path);
     std::string reason;
@@ -60,7 +60,7 @@ class SentencePiece : public Tokenizer {
   std::string decode(const std::vector<int32_t>& ids) const override {
     std::string text;
     const auto status = processor_.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
-    TORCH_CHECK(status.ok(), path_, ": ", status.ToString());
+    check(status, "ids");
     return text;
   }
   std::string token(int32_t id) const override { return processor_.IdToPiece(id); }
@@ -100,8 +100,15 @@ class SentencePiece : public Tokenizer {
   std::vector<int> pieces(std::string_view text) const {
     std::vector<int> ids;
     const auto status = processor_.Encode({text.data(), text.size()}, &ids);
-    TORCH_CHECK(status.ok(), path_, ": ", status.ToString());
+    check(status, "a text");
     return ids;
+  }
+
+  // A model that loads may still hold pieces that no text can be cut into.
+  void check(const sentencepiece::util::Status& status, const char* what) const {
+    TORCH_CHECK_VALUE(status.ok(), "--", option_, " ", path_,
+                      ": this SentencePiece model cannot read ", what, " (", status.ToString(),
+                      "): it is damaged; copy it again");
   }
 
   // A text may be cut after a line feed where no piece holds both it and what follows: pieces are
@@ -124,6 +131,7 @@ class SentencePiece : public Tokenizer {
   }
 
   std::string path_;
+  std::string option_;
   std::string note_;
   sentencepiece::SentencePieceProcessor processor_;
   bool may_be_cut_ = false;

@@ -23,6 +23,7 @@ work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 mkdir -p build/fuzz/corpus build/fuzz/failures
 if [ -w /dev/shm ]; then export TMPDIR=/dev/shm; fi  # each input becomes a file
+jobs="${TEMPER_FUZZ_JOBS:-$(nproc)}"  # which heeds OMP_NUM_THREADS
 export OMP_NUM_THREADS=1 fuzz work seconds
 
 # attempt TARGET SECONDS CORPUS FAILURES: one target; its output goes to $work/TARGET.log
@@ -56,7 +57,6 @@ export -f attempt planted tried
 
 targets=("$@")
 if [ $# -eq 0 ]; then mapfile -t targets < <("$fuzz" --list); fi
-jobs="${TEMPER_FUZZ_JOBS:-$(nproc)}"
 status=0
 "$fuzz" --list-planted | xargs -P "$jobs" -I {} bash -c 'planted {}' || status=1
 if [ "$status" -eq 0 ]; then echo "[fuzz] $("$fuzz" --list-planted | wc -l) planted faults found; $seconds s for each of ${#targets[@]} targets"; fi
