@@ -44,6 +44,14 @@ class Collectives {
   virtual void wait(int64_t /*ticket*/) {}
   /// Until all that was started can be written to again, too: no other rank needs it any more.
   virtual void finish() {}
+  /// Until the host gets the results of all calls above without waiting for another rank. Over MPI
+  /// that is so when they return; over NCCL this is where a rank waits, and where errors of what
+  /// was started are thrown: before a result is copied to the host.
+  virtual void wait_on_host() {}
+
+  /// Whether another thread may call start(), one at a time: hooks of a GPU's tensors are called by
+  /// autograd's own.
+  virtual bool any_thread() const { return false; }
 
   /// The sum over ranks, of each rank's own shard; what else is in `flat` is lost. Collective.
   void reduce_scatter(const at::Tensor& flat);
@@ -57,6 +65,9 @@ struct MpiCollectivesOptions {
   const Communicator* node = nullptr;
   /// Bytes of shared memory that a node may use; less than 0: what is free.
   int64_t shared_bytes = -1;
+  /// False: shared_zeros_like() gives memory of each process alone. The same on all ranks; for
+  /// groups of CPUs and GPUs, which have no memory in common.
+  bool shares_memory = true;
 };
 
 /// MPI. CUDA tensors go through pinned host memory (two ranks on one GPU, where NCCL cannot serve).
@@ -64,9 +75,9 @@ struct MpiCollectivesOptions {
 std::unique_ptr<Collectives> make_mpi_collectives(const Communicator& comm,
                                                   const MpiCollectivesOptions& options = {});
 
-/// NCCL over the ranks of `comm`, which carries the unique id. Throws c10::Error in a build without
-/// CUDA, and where two ranks share a GPU. Collective.
-std::unique_ptr<Collectives> make_nccl_collectives(const Communicator& comm);
+/// NCCL over the ranks of `comm`, which carries the unique id; `device` is this rank's GPU. Throws
+/// c10::Error in a build without CUDA, and where two ranks share a GPU. Collective.
+std::unique_ptr<Collectives> make_nccl_collectives(const Communicator& comm, at::Device device);
 
 /// True if this build has NCCL.
 bool nccl_available();

@@ -134,6 +134,13 @@ at::Tensor PayloadView::read_values(at::ScalarType type) const {
   return decode_values(values, ranges_of(scalars, values), type);  // (N, W)
 }
 
+PayloadView PayloadView::cpu() const {
+  PayloadView view = *this;
+  for (at::Tensor* part : {&view.scalars, &view.values, &view.ids})
+    if (part->defined()) *part = part->cpu();
+  return view;
+}
+
 void pack_ids(const at::Tensor& ids, const PayloadSpec& spec, const at::Tensor& packed) {
   const at::Tensor dense = ids.cpu().contiguous();  // (n, K)
   TORCH_INTERNAL_ASSERT(packed.is_contiguous() && packed.size(1) == spec.id_bytes_per_token());

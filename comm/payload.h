@@ -63,6 +63,8 @@ struct PayloadView {
   void write_values(int64_t begin, const at::Tensor& rows) const;
   /// All values (N, W) as `type`.
   at::Tensor read_values(at::ScalarType type) const;
+  /// The same parts on the CPU: these, where they lie there.
+  PayloadView cpu() const;
 };
 
 /// ids (n, K) int64 in [0, V) into packed (n, id_bytes_per_token) uint8, little-endian bits.

@@ -49,7 +49,8 @@ class SoftTargetReceiver : public SoftTargetSource {
 
 /// A teacher's end, towards all students that it serves. It must serve its micro-batches step by
 /// step, in an order that is the same for all teachers and in which each student's come in turn, or
-/// the job can stand still: Note [No deadlock] in soft_target_sender.cpp. `transports` must outlive
+/// the job can stand still: Note [No deadlock] in soft_target_sender.cpp. Over NCCL that order goes
+/// by micro-batch within a step: Note [Receives ahead] in nccl/link.cpp. `transports` must outlive
 /// the channel. Throws c10::Error if this is no teacher rank, if a student's credits do not fit, or
 /// if it is used out of order.
 class SoftTargetSender {

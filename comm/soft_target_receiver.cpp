@@ -142,7 +142,8 @@ SoftTargets SoftTargetReceiver::targets(const MicroBatchId& id, const at::Tensor
   return impl_->targets(id, tokens);
 }
 
-PayloadView SoftTargetReceiver::payload() const { return impl_->view; }
+// Over NCCL it came to GPU memory.
+PayloadView SoftTargetReceiver::payload() const { return impl_->view.cpu(); }
 
 void SoftTargetReceiver::progress() { impl_->arrived(); }
 

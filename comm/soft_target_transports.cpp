@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "comm/agree.h"
+#include "comm/gpus.h"
 #include "comm/message_link.h"
 #include "comm/mpi/shared_window.h"
 #include "comm/nccl/link.h"
@@ -61,19 +62,14 @@ struct SoftTargetTransports::Impl {
   }
 
   void choose() {
-    std::vector<std::string> gpus(static_cast<size_t>(world.size()));
-    if (options.wish == Transport::kAuto || options.wish == Transport::kNccl) {
-      std::string mine;
-      agree(world, [&] { mine = options.device.is_cuda() ? gpu_uuid(options.device) : ""; });
-      gpus = world.all_gather(mine);
-    }
-    std::vector<bool> has_gpu;
-    for (const std::string& cuda : world.all_gather(options.device.is_cuda() ? "1" : "0"))
-      has_gpu.push_back(cuda == "1");
-    agree(world, [&] {
-      choice = choose_transports(placement, config.payload.kind, options.wish,
-                                 {options.node_of_rank, gpus, has_gpu, nccl_links_available()});
-    });
+    const TransportFacts facts{.node = options.node_of_rank,
+                               .gpu = gpus_of_ranks(world, options.device),
+                               .nccl = nccl_links_available(),
+                               .students_write = options.students_write,
+                               .equal_units = options.equal_units};
+    agree(world,
+          [&] { choice = choose_transports(placement, config.payload.kind, options.wish, facts); });
+    note = choice.note();
   }
 
   /// Lays the rings of the students that share memory with a teacher into a window of the node, or
@@ -112,7 +108,7 @@ struct SoftTargetTransports::Impl {
   }
 
   /// A communicator for each pair of this rank. All ranks go through the pairs in the same order,
-  /// so that the two of a pair meet.
+  /// so that the two of a pair meet and nobody waits in a circle.
   void open_nccl() {
     if (!choice.uses(Transport::kNccl)) return;
     for (int teacher = 0; teacher < teachers(); ++teacher) {

@@ -21,16 +21,21 @@ struct TransportOptions {
   at::Device device = at::kCPU;  ///< of this rank's model
   /// Bytes of shared memory that a node may use; less than 0: what is free.
   int64_t shared_bytes = -1;
+  /// Students write rows themselves, and teachers wait for the ids. The same on all ranks.
+  bool students_write = false;
+  /// Every student has as many micro-batches in a step. The same on all ranks.
+  bool equal_units = true;
 };
 
 class SoftTargetTransports {
  public:
   /// Chooses a transport for every pair. auto: NCCL for all pairs, where every rank has a GPU of
-  /// its own and the payload is made there (full, hidden); else shared memory for pairs of one node
-  /// without GPUs, if the rings of the node's students fit; else messages. The same on every rank,
-  /// and the same answer on every rank. Collective over `world`, which must outlive the object.
-  /// Throws AgreedError, naming the ranks, where the wish cannot be had, and c10::Error or
-  /// c10::ValueError where `config` is wrong.
+  /// its own, the payload is made there (full, hidden), and what a student has granted does not
+  /// wait for what it does next (Note [Receives ahead] in nccl/link.cpp); else shared memory for
+  /// pairs of one node without GPUs, if the rings of the node's students fit; else messages. The
+  /// same on every rank, and the same answer on every rank. Collective over `world`, which must
+  /// outlive the object. Throws AgreedError, naming the ranks, where the wish cannot be had, and
+  /// c10::Error or c10::ValueError where `config` is wrong.
   SoftTargetTransports(const Communicator& world, Placement placement, ChannelConfig config,
                        const TransportOptions& options);
   /// Frees what ranks share: collective, too (not with an exception on its way). Channel ends and
@@ -46,7 +51,7 @@ class SoftTargetTransports {
   Transport of(int teacher, int student) const;
   /// "2 pairs through shared memory, 1 by messages".
   std::string describe() const;
-  /// Why auto did not take shared memory where it would have; empty if it did.
+  /// Why auto did not take shared memory, or NCCL, where it would have; empty if it did.
   const std::string& note() const;
 
   /// For a student rank: its ring of D + 1 buffers, (bytes) uint8 each, and its link to a teacher.

@@ -56,7 +56,7 @@ class SoftTargetSource {
   /// Soft targets of the B·S tokens `tokens` (B, S) int64, valid until the next call. Called once
   /// per micro-batch, in order.
   virtual SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) = 0;
-  /// The very bytes behind what the last targets() gave, valid as long: to be recorded.
+  /// The very bytes behind what the last targets() gave, on the CPU, valid as long: to be recorded.
   virtual PayloadView payload() const = 0;
   /// Lets messages under way arrive, without waiting. Call now and then while computing: without it
   /// a message over a network moves only while the student waits.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "comm/gpus.h"
+
 namespace temper {
 namespace {
 
@@ -20,14 +22,20 @@ std::string nccl_obstacle(Payload payload, const TransportFacts& facts) {
     return std::string("the payload ") + payload_name(payload) +
            " is packed on the host (NCCL carries full and hidden)";
   }
-  for (size_t rank = 0; rank < facts.gpu.size(); ++rank) {
-    if (!facts.has_gpu[rank]) return "rank " + std::to_string(rank) + " has no GPU";
-    for (size_t other = 0; other < rank; ++other) {
-      if (facts.gpu[other] == facts.gpu[rank]) {
-        return "ranks " + std::to_string(other) + " and " + std::to_string(rank) +
-               " share one GPU (start one rank per GPU)";
-      }
-    }
+  for (size_t rank = 0; rank < facts.gpu.size(); ++rank)
+    if (facts.gpu[rank].empty()) return "rank " + std::to_string(rank) + " has no GPU";
+  if (const auto pair = ranks_on_one_gpu(facts.gpu)) {
+    return "ranks " + std::to_string(pair->first) + " and " + std::to_string(pair->second) +
+           " share one GPU (start one rank per GPU)";
+  }
+  // Note [Receives ahead] in nccl/link.cpp has the reasons of both.
+  if (facts.students_write) {
+    return "students write rows themselves (--train.on-policy, --train.scheduled-sampling), and "
+           "NCCL's receives would stand in the way of the ids that teachers wait for";
+  }
+  if (!facts.equal_units) {
+    return "students have different numbers of micro-batches in a step (give a --train.batch that "
+           "the students and --train.micro-batch divide)";
   }
   return "";
 }
@@ -86,6 +94,7 @@ TransportChoice choose_transports(const Placement& placement, Payload payload, T
                                   const TransportFacts& facts) {
   const int teachers = static_cast<int>(placement.teachers.size());
   const int students = static_cast<int>(placement.students.size());
+  TransportChoice choice(teachers, students, Transport::kMessages);
   const bool may_be_nccl = wish == Transport::kAuto || wish == Transport::kNccl;
   if (may_be_nccl) {
     const std::string obstacle = nccl_obstacle(payload, facts);
@@ -93,8 +102,9 @@ TransportChoice choose_transports(const Placement& placement, Payload payload, T
                       "--teacher.transport nccl cannot serve: ", obstacle,
                       "; --teacher.transport auto takes what can");
     if (obstacle.empty()) return {teachers, students, Transport::kNccl};
+    const auto no_gpu = std::find(facts.gpu.begin(), facts.gpu.end(), "");
+    if (no_gpu == facts.gpu.end()) choice.set_note("not over NCCL: " + obstacle);
   }
-  TransportChoice choice(teachers, students, Transport::kMessages);
   if (wish == Transport::kMessages) return choice;
   for (int teacher = 0; teacher < teachers; ++teacher) {
     const auto teacher_rank = static_cast<size_t>(placement.teachers[static_cast<size_t>(teacher)]);
@@ -107,7 +117,7 @@ TransportChoice choose_transports(const Placement& placement, Payload payload, T
                         " and student rank ", student_rank,
                         ": they are on different nodes; --teacher.transport auto takes messages "
                         "for such pairs");
-      const bool gpu = facts.has_gpu[teacher_rank] || facts.has_gpu[student_rank];
+      const bool gpu = !facts.gpu[teacher_rank].empty() || !facts.gpu[student_rank].empty();
       if (one_node && (wish == Transport::kShared || !gpu))
         choice.set(teacher, student, Transport::kShared);
     }

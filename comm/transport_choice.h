@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/channel_config.h"
@@ -10,12 +11,14 @@
 
 namespace temper {
 
-/// What the choice depends on, by world rank.
+/// What the choice depends on.
 struct TransportFacts {
-  std::vector<int> node;         ///< ranks of one node share memory
-  std::vector<std::string> gpu;  ///< a name that no other GPU has; empty: none
-  std::vector<bool> has_gpu;     ///< the rank's model is on one
+  std::vector<int> node;         ///< of every world rank; ranks of one node share memory
+  std::vector<std::string> gpu;  ///< of every world rank, as gpus_of_ranks() gives them
   bool nccl = false;             ///< this build has NCCL
+  // As in TransportOptions.
+  bool students_write = false;
+  bool equal_units = true;
 };
 
 class TransportChoice {
@@ -36,10 +39,14 @@ class TransportChoice {
                            const std::vector<int>& node_of_rank);
   /// "2 pairs through shared memory, 1 by messages".
   std::string describe() const;
+  /// Why auto did not take NCCL where every rank has a GPU; empty: it did, or some have none.
+  const std::string& note() const { return note_; }
+  void set_note(std::string note) { note_ = std::move(note); }
 
  private:
   int students_ = 0;
   std::vector<Transport> pairs_;  // teacher by teacher
+  std::string note_;
 };
 
 /// See SoftTargetTransports for the rules. Throws c10::ValueError naming --teacher.transport and

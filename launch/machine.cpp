@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <malloc.h>
 #include <sched.h>
 #include <unistd.h>
@@ -65,6 +66,11 @@ std::shared_ptr<Watchdog> watch_ranks(const RunConfig& config, const Communicato
 
 }  // namespace
 
+std::string describe(const Machine& machine) {
+  return format("%d thread%s each, on %s", machine.threads, machine.threads == 1 ? "" : "s",
+                machine.device.is_cuda() ? "GPUs" : "the CPU");
+}
+
 std::string process_name(const Communicator& world) {
   if (world.size() == 1) return "temper";
   return "temper: rank " + std::to_string(world.rank()) + " on " + host_name();
@@ -115,6 +121,12 @@ Machine set_up_machine(const RunConfig& config, const Communicator& world) {
   }
   if (gpus > 0 && config.device != "cpu")
     machine.device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(node.rank() % gpus));
+  // What does not name a GPU, in LibTorch or here, means the current one, which is the first at the
+  // start, on every rank.
+  agree(world, [&] {
+    if (machine.device.is_cuda())
+      c10::impl::getDeviceGuardImpl(machine.device.type())->setDevice(machine.device);
+  });
 
   const int leader =
       static_cast<int>(node.all_reduce(static_cast<int64_t>(world.rank()), Reduce::kMin));

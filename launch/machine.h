@@ -23,14 +23,18 @@ struct Machine {
   std::shared_ptr<Watchdog> watchdog;
 };
 
+/// "2 threads each, on the CPU".
+std::string describe(const Machine& machine);
+
 /// What stands in front of this process's errors: "temper: rank 2 on HOST".
 std::string process_name(const Communicator& world);
 /// "rank 2 on HOST" of every world rank. Collective.
 std::vector<std::string> rank_names(const Communicator& world);
 
-/// Sets LibTorch's threads and picks the device. The local rank comes from the shared-memory
-/// communicator, never from a launcher's environment. From here on the ranks are watched. Throws
-/// AgreedError where --run.device cuda finds no GPU. Collective.
+/// Sets LibTorch's threads and picks the device; a GPU is the calling thread's current one from
+/// here on. The local rank comes from the shared-memory communicator, never from a launcher's
+/// environment. From here on the ranks are watched. Throws AgreedError where --run.device cuda
+/// finds no GPU, or one does not answer. Collective.
 Machine set_up_machine(const RunConfig& config, const Communicator& world);
 
 }  // namespace temper

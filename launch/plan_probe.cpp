@@ -1,6 +1,7 @@
 #include "launch/plan_probe.h"
 
 #include <ATen/ATen.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 
 #include <algorithm>
 #include <chrono>
@@ -104,16 +105,22 @@ double message_seconds(const ProbeJob& job, int from, int to, const ChannelConfi
     TransportOptions transport;
     transport.node_of_rank = {node(std::min(from, to)), node(std::max(from, to))};
     transport.device = job.machine.device;
-    // Shared memory that was asked for ends at the node, and the job itself will say so.
+    transport.students_write = job.train.free_running.any();
+    // What was asked for may not serve this pair, or this payload, and the job itself will say so:
+    // here only two ranks would hear of it.
     transport.wish = transport_from_name(job.teacher_config.transport);
-    if (node(from) != node(to) && transport.wish == Transport::kShared)
+    if ((node(from) != node(to) && transport.wish == Transport::kShared) ||
+        transport.wish == Transport::kNccl)
       transport.wish = Transport::kAuto;
     const SoftTargetTransports transports(pair, two, channel, transport);
     if (world.rank() == from) {
       SoftTargetSender sender(transports);
       for (int64_t n = 0; n < kMessages; ++n) {
         const PayloadView out = sender.acquire(0, channel.max_rows);
-        if (out.ids.defined()) out.ids.zero_();
+        if (n <= channel.lookahead) {  // every buffer of the ring once: NaN may lie there
+          for (const at::Tensor* part : {&out.scalars, &out.values, &out.ids})
+            if (part->defined()) part->zero_();
+        }
         const MicroBatchId id{.step = n, .first_row = 0, .rows = channel.max_rows};
         sender.send(0, make_header(channel, id, tokens));
       }
@@ -148,10 +155,16 @@ double reduce_bandwidth(ProbeJob& job, Collectives& students) {
   const at::Tensor gradient = students.shared_zeros_like(job.student->flat_gradients());  // (P)
   GradientReducer reducer(students, gradient);
   std::vector<double> seconds;
+  const auto wait_for_gpu = [&] {
+    if (gradient.is_cuda()) at::detail::getCUDAHooks().deviceSynchronize(gradient.device().index());
+  };
   for (int64_t n = 0; n < kWarmUp + 5; ++n) {
     gradient.zero_();
+    wait_for_gpu();
     const auto start = Clock::now();
     reducer.reduce();
+    students.wait_on_host();
+    wait_for_gpu();
     if (n >= kWarmUp) seconds.push_back(since(start));
   }
   const auto ranks = static_cast<double>(students.size());
@@ -217,6 +230,7 @@ ProbeResult run_probe(ProbeJob& job) {
       CannedSoftTargets source(spec, temperature, job.compute);
       TrainingStep step(*job.student, job.corpus, train, job.loss, job.compute, job.seed, *own,
                         &source);
+      step.exact_times = true;
       std::vector<double> seconds;
       keep_busy(world, job.steps, [&](int64_t number, bool measured) {
         const StepResult done = step.run(number);

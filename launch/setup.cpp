@@ -6,6 +6,9 @@
 
 #include "comm/activity.h"
 #include "comm/agree.h"
+#include "comm/collectives_choice.h"
+#include "comm/gpus.h"
+#include "comm/mpi/check.h"
 #include "launch/progress.h"
 #include "launch/stop_request.h"
 #include "launch/store_setup.h"
@@ -55,6 +58,10 @@ void check_fit(const TransformerConfig& model, const std::string& section,
   TORCH_CHECK_VALUE(corpus.vocab() <= model.vocab, "the ", section, "'s vocabulary has ",
                     model.vocab, " ids, the data ", corpus.vocab(), " (", corpus.describe(),
                     "): use the tokenizer that the model was made with");
+  check_positions(model, section, seq);
+}
+
+void check_positions(const TransformerConfig& model, const std::string& section, int64_t seq) {
   TORCH_CHECK_VALUE(seq <= model.positions, "--train.seq is ", seq, ", but the ", section,
                     " takes at most ", model.positions,
                     " positions: give a shorter train.seq, or a model with more positions");
@@ -93,13 +100,14 @@ Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& s
 }
 
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine) {
-  if (!machine.device.is_cuda() || !nccl_available()) return make_mpi_collectives(comm);
-  const Communicator node = comm.split_node();
-  const std::vector<std::string> devices = node.all_gather(std::to_string(machine.device.index()));
-  const auto mine =
-      std::count(devices.begin(), devices.end(), devices[static_cast<size_t>(node.rank())]);
-  const bool shared = comm.all_reduce(static_cast<int64_t>(mine), Reduce::kMax) > 1;
-  return shared ? make_mpi_collectives(comm) : make_nccl_collectives(comm);
+  // By all ranks together, whatever each computes on: the backends do not speak with each other.
+  const CollectivesChoice choice = choose_collectives(
+      gpus_of_ranks(comm, machine.device), comm.all_gather(this_rank()), nccl_available());
+  if (comm.rank() == 0 && !choice.note.empty()) say("note    " + choice.note);
+  if (choice.nccl) return make_nccl_collectives(comm, machine.device);
+  MpiCollectivesOptions options;
+  options.shares_memory = choice.shares_memory;
+  return make_mpi_collectives(comm, options);
 }
 
 ModelResult judge(const Transformer& model, const std::string& name, uint64_t seed,

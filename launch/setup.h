@@ -31,6 +31,9 @@ void agree_on_tokenizer(const Corpus& corpus, const std::string& folder, const C
 void check_fit(const TransformerConfig& model, const std::string& section,
                const std::string& folder, const Corpus& corpus, int64_t seq);
 
+/// Throws c10::ValueError where rows of `seq` tokens are longer than the model's positions.
+void check_positions(const TransformerConfig& model, const std::string& section, int64_t seq);
+
 /// Throws c10::ValueError if a part has no row of `seq` tokens.
 void check_parts(const Corpus& corpus, int64_t seq, bool training);
 
@@ -40,7 +43,8 @@ void check_parts(const Corpus& corpus, int64_t seq, bool training);
 Transformer open_teacher(const TeacherConfig& config, const TransformerConfig& shape, uint64_t seed,
                          at::ScalarType compute, at::Device device);
 
-/// NCCL where every rank of the node has a GPU of its own, MPI elsewhere. Collective.
+/// NCCL where every rank of the group has a GPU of its own, else MPI; a line on the screen says why
+/// where GPUs must do with that (comm/collectives_choice.h). Collective.
 std::unique_ptr<Collectives> make_collectives(const Communicator& comm, const Machine& machine);
 
 /// Calibrates on the fit part, measures both held-out parts before and after, and the fit part's

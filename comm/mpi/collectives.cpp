@@ -42,7 +42,9 @@ struct SharedTensor {
 class MpiCollectives : public Collectives {
  public:
   MpiCollectives(Communicator comm, const MpiCollectivesOptions& options)
-      : comm_(std::move(comm)), shared_bytes_(options.shared_bytes) {
+      : comm_(std::move(comm)),
+        shared_bytes_(options.shared_bytes),
+        shares_memory_(options.shares_memory) {
     if (options.node != nullptr) node_.emplace(options.node->dup());
     if (size() == 1) return;
     std::vector<std::vector<int>> held;
@@ -190,6 +192,7 @@ class MpiCollectives : public Collectives {
 
   Communicator comm_;
   int64_t shared_bytes_;
+  bool shares_memory_;
   std::string note_;
   std::optional<Communicator> node_;
   std::vector<SharedTensor> tensors_;
@@ -201,7 +204,8 @@ class MpiCollectives : public Collectives {
 };
 
 at::Tensor MpiCollectives::shared_zeros_like(const at::Tensor& like) {
-  if (!like.device().is_cpu() || like.numel() == 0 || size() == 1 || !note_.empty())
+  if (!shares_memory_ || !like.device().is_cpu() || like.numel() == 0 || size() == 1 ||
+      !note_.empty())
     return at::zeros_like(like);
   if (!node_) node_.emplace(comm_.split_node());
   if (comm_.all_reduce(int64_t{node_->size()}, Reduce::kMax) == 1) return at::zeros_like(like);

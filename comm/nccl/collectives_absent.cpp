@@ -7,7 +7,7 @@ namespace temper {
 
 bool nccl_available() { return false; }
 
-std::unique_ptr<Collectives> make_nccl_collectives(const Communicator&) {
+std::unique_ptr<Collectives> make_nccl_collectives(const Communicator&, at::Device) {
   TORCH_CHECK(
       false,
       "this build of temper has no NCCL: configure it with -DTEMPER_WITH_CUDA=ON (preset cuda)");

@@ -22,6 +22,17 @@ void check_cuda(cudaError_t code, const char* call) {
               " (code ", static_cast<int>(code), ")");
 }
 
+namespace {
+
+/// Of a communicator that is gone.
+void warn_of_end(ncclResult_t code) {
+  if (code != ncclSuccess)
+    TORCH_WARN("an NCCL communicator did not end well: ", ncclGetErrorString(code), " (code ",
+               static_cast<int>(code), "): ", ncclGetLastError(nullptr));
+}
+
+}  // namespace
+
 NcclComm::NcclComm(int size, const ncclUniqueId& id, int rank) {
   check_nccl(ncclCommInitRank(&comm_, size, id, rank), "ncclCommInitRank");
 }
@@ -40,9 +51,7 @@ NcclComm::~NcclComm() {
     abort();
     return;
   }
-  const ncclResult_t code = ncclCommDestroy(comm_);
-  if (code != ncclSuccess)
-    TORCH_WARN("an NCCL communicator did not end well: ", ncclGetErrorString(code));
+  warn_of_end(ncclCommDestroy(comm_));
 }
 
 void NcclComm::check_async() {
@@ -58,9 +67,7 @@ void NcclComm::check_async() {
 
 void NcclComm::abort() noexcept {
   if (comm_ == nullptr) return;
-  const ncclResult_t code = ncclCommAbort(std::exchange(comm_, nullptr));
-  if (code != ncclSuccess)
-    TORCH_WARN("an NCCL communicator did not end well: ", ncclGetErrorString(code));
+  warn_of_end(ncclCommAbort(std::exchange(comm_, nullptr)));
 }
 
 CudaEvent::CudaEvent() {

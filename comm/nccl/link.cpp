@@ -17,6 +17,32 @@
 // multiprocessors. A message is a group of two transfers: the envelope (its size and header) and
 // the payload's whole buffer, since a receive that was started ahead cannot know of a shorter
 // micro-batch. The host never waits; who looks (ready(), arrived()) asks NCCL for errors, too.
+//
+// Note [First transfer]
+// ~~~~~~~~~~~~~~~~~~~~~
+// NCCL connects the two ends of a pair at its first send and receive, within ncclGroupEnd(), where
+// each waits for the other to be there, too. The student's first receive would wait so for a
+// teacher that waits for the credit behind it. So a pair is made together with its first transfer,
+// a greeting, and make_nccl_pair() returns when that is through. It may wait there: all ranks make
+// their pairs in one order (SoftTargetTransports), and of the first that is not made both ranks are
+// at it.
+//
+// Note [Receives ahead]
+// ~~~~~~~~~~~~~~~~~~~~~
+// A receive that is posted occupies its student's GPU until its message comes, and some calls of
+// CUDA wait for all that a GPU does (memory that is freed, a kernel that is loaded when it is first
+// used, a page that is pinned). So at any time a student may stand still until all that it has
+// granted is here, and none of that may depend on what it does next:
+//   - Ids that students write themselves (on-policy, scheduled sampling) are such a thing: their
+//     teachers wait for them. nccl_obstacle() in transport_choice.cpp refuses NCCL then.
+//   - So are credits of the other students for units that come before a granted one in the
+//     teachers' order, where these must first meet this student in a reduction. Student A, at its
+//     unit k, has granted up to k + D. Let all students have U micro-batches a step. Units in front
+//     of A's m in that order are numbered m or less, since the order goes by (step, micro-batch,
+//     student), which is by number; their students grant them at their units k or earlier. These
+//     they reach without A's doing more: unit k is in A's step or before it, and A's reductions of
+//     earlier steps are done. With unequal numbers of micro-batches a student could have granted
+//     units whole steps ahead of the others, who need its reductions to come there: refused, too.
 #include "comm/nccl/link.h"
 
 #include <ATen/ATen.h>
@@ -28,7 +54,9 @@
 #include <utility>
 #include <vector>
 
+#include "comm/activity.h"
 #include "comm/credits.h"
+#include "comm/mpi/backoff.h"
 #include "comm/nccl/comm.h"
 
 namespace temper {
@@ -44,7 +72,7 @@ struct Envelope {
 };
 constexpr int64_t kEnvelopeBytes = sizeof(Envelope);
 
-/// What the links of a pair share.
+/// What the links of a pair share. Made while its GPU is the current one.
 struct Line {
   Line(const Communicator& everyone, int other, const ncclUniqueId& id, bool teaches,
        at::Device gpu)
@@ -52,7 +80,32 @@ struct Line {
         peer(other),
         device(gpu),
         stream(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, gpu.index())),
-        comm(2, id, teaches ? kTeacherRank : kStudentRank) {}
+        comm(2, id, teaches ? kTeacherRank : kStudentRank) {
+    greet(teaches);
+  }
+
+  /// Note [First transfer].
+  void greet(bool teaches) {
+    const at::Tensor greeting = on_gpu(kEnvelopeBytes);
+    CudaEvent made, over;
+    made.record(compute());  // whoever had this memory before
+    made.block(transfers());
+    if (teaches) {
+      check_nccl(ncclSend(greeting.const_data_ptr(), kEnvelopeBytes, ncclUint8, kStudentRank,
+                          comm.get(), transfers()),
+                 "ncclSend", comm.get());
+    } else {
+      check_nccl(ncclRecv(greeting.data_ptr(), kEnvelopeBytes, ncclUint8, kTeacherRank, comm.get(),
+                          transfers()),
+                 "ncclRecv", comm.get());
+    }
+    over.record(transfers());
+    const Backoff backoff;
+    while (!over.done()) {
+      comm.check_async();
+      backoff.pause();
+    }
+  }
 
   cudaStream_t transfers() const { return stream.stream(); }
   cudaStream_t compute() const { return c10::cuda::getCurrentCUDAStream(device.index()).stream(); }
@@ -146,8 +199,9 @@ class NcclStudentLink : public StudentLink {
 class NcclTeacherLink : public TeacherLink {
  public:
   NcclTeacherLink(Line& line, const ChannelConfig& config, int64_t ring)
-      : line_(line), credits_(line.world, line.peer), ring_(static_cast<size_t>(ring)) {
-    const c10::cuda::CUDAGuard guard(line_.device);
+      : line_(line), credits_(line.world, line.peer) {
+    const c10::cuda::CUDAGuard guard(line_.device);  // for the events as well
+    ring_.resize(static_cast<size_t>(ring));
     for (Outgoing& message : ring_) {
       message.buffer = make_buffer(config, line_.device);  // (bytes)
       message.envelope = line_.on_gpu(kEnvelopeBytes);
@@ -249,6 +303,7 @@ bool nccl_links_available() { return true; }
 
 std::unique_ptr<NcclPair> make_nccl_pair(const Communicator& world, int peer, bool teaches,
                                          at::Device device) {
+  const Waiting waiting(Operation::kGroup, peer);
   const c10::cuda::CUDAGuard guard(device);
   ncclUniqueId id{};
   at::Tensor bytes = at::empty({int64_t{sizeof id.internal}}, at::kByte);  // (id)

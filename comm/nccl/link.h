@@ -27,8 +27,8 @@ bool nccl_links_available();
 /// A GPU's UUID, which no other GPU in the world has, as bytes.
 std::string gpu_uuid(at::Device device);
 
-/// Collective over the two ranks of the pair, who both call it with the other's rank in `world`.
-/// `world` must outlive the pair.
+/// Collective over the two ranks of the pair, who both call it with the other's rank in `world`;
+/// `device` is this rank's GPU. Returns when they are connected. `world` must outlive the pair.
 std::unique_ptr<NcclPair> make_nccl_pair(const Communicator& world, int peer, bool teaches,
                                          at::Device device);
 

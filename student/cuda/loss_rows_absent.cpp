@@ -7,7 +7,7 @@ namespace temper {
 
 bool has_cuda_loss_rows(int64_t) { return false; }
 
-void queue_cuda_loss_rows(const LossRows&) {
+void queue_cuda_loss_rows(const LossRows&, at::Device) {
   TORCH_CHECK(
       false,
       "this build of temper has no CUDA: configure it with -DTEMPER_WITH_CUDA=ON (preset cuda)");

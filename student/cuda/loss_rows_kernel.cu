@@ -27,8 +27,9 @@ constexpr bool kIsForward = std::is_same_v<D, ForwardKl>;
 
 constexpr int kMostThreads = 512;
 
-/// One row: LossRows, with arrays on the GPU. P as in at_one().
-template <typename S, SoftRows kSoft, typename D, int P>
+/// One row: LossRows, with arrays on the GPU, the student's logits of type S and the teacher's of
+/// type Q. P as in at_one().
+template <typename S, typename Q, SoftRows kSoft, typename D, int P>
 __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, const D terms) {
   using T = Math<S>;
   constexpr bool kDense = kSoft == SoftRows::kDense, kNone = kSoft == SoftRows::kNone;
@@ -39,7 +40,7 @@ __global__ void __launch_bounds__(kMostThreads) loss_row(const LossRows block, c
   const int64_t number = blockIdx.x;
   const int n = static_cast<int>(block.vocab);
   S* logits = static_cast<S*>(block.logits) + number * block.vocab;
-  const S* teacher = kDense ? static_cast<const S*>(block.teacher) + number * block.vocab : nullptr;
+  const Q* teacher = kDense ? static_cast<const Q*>(block.teacher) + number * block.vocab : nullptr;
   const int label = static_cast<int>(block.labels[number]);
   const double label_logit = static_cast<double>(widened(logits[label]));
   const int count = kSparse ? static_cast<int>(block.entries) : 0;
@@ -231,22 +232,22 @@ unsigned threads_for(int64_t vocab) {
   return 128;
 }
 
-template <typename S, SoftRows kSoft, int P = 0, typename D>
+template <typename S, SoftRows kSoft, typename Q = S, int P = 0, typename D>
 void launch(const LossRows& block, const D& terms, cudaStream_t stream) {
   const size_t bytes = static_cast<size_t>(block.entries) * sizeof(Math<S>);
   const auto rows = static_cast<unsigned>(block.rows);
-  loss_row<S, kSoft, D, P><<<rows, threads_for<S>(block.vocab), bytes, stream>>>(block, terms);
+  loss_row<S, Q, kSoft, D, P><<<rows, threads_for<S>(block.vocab), bytes, stream>>>(block, terms);
 }
 
 /// Where T is 1, 2 or 4, one exponential serves both softmaxes of what is trained with most.
-template <typename S, typename D>
+template <typename S, typename Q, typename D>
 void launch_dense(const LossRows& block, const D& terms, cudaStream_t stream) {
   if constexpr (kIsForward<D>) {
-    if (block.temperature == 1) return launch<S, SoftRows::kDense, 1>(block, terms, stream);
-    if (block.temperature == 2) return launch<S, SoftRows::kDense, 2>(block, terms, stream);
-    if (block.temperature == 4) return launch<S, SoftRows::kDense, 4>(block, terms, stream);
+    if (block.temperature == 1) return launch<S, SoftRows::kDense, Q, 1>(block, terms, stream);
+    if (block.temperature == 2) return launch<S, SoftRows::kDense, Q, 2>(block, terms, stream);
+    if (block.temperature == 4) return launch<S, SoftRows::kDense, Q, 4>(block, terms, stream);
   }
-  launch<S, SoftRows::kDense>(block, terms, stream);
+  launch<S, SoftRows::kDense, Q>(block, terms, stream);
 }
 
 template <typename S>
@@ -256,7 +257,11 @@ void launch_for(const LossRows& block, cudaStream_t stream) {
     case SoftRows::kNone:
       return launch<S, SoftRows::kNone>(block, ForwardKl{}, stream);
     case SoftRows::kDense:
-      return with([&](const auto& terms) { launch_dense<S>(block, terms, stream); });
+      if constexpr (!std::is_same_v<S, Math<S>>) {  // what the teacher sent is not rounded to S
+        if (block.teacher_dtype == ValueDtype::kFloat)
+          return with([&](const auto& terms) { launch_dense<S, float>(block, terms, stream); });
+      }
+      return with([&](const auto& terms) { launch_dense<S, S>(block, terms, stream); });
     case SoftRows::kBucket:
       return with([&](const auto& terms) { launch<S, SoftRows::kBucket>(block, terms, stream); });
     case SoftRows::kRenormalised:

@@ -10,8 +10,8 @@ namespace temper {
 /// Most entries of a sparse row: their logits lie in a multiprocessor's shared memory.
 constexpr int64_t kMostCudaEntries = 4096;
 
-/// All rows of a block whose arrays lie on the current GPU, teacher's logits of the student's type;
-/// returns once the work is queued.
+/// All rows of a block whose arrays lie on the current GPU; returns once the work is queued. The
+/// teacher's logits are of the student's type, or float where that is narrower.
 cudaError_t queue_loss_rows(const LossRows& block, cudaStream_t stream);
 
 }  // namespace temper

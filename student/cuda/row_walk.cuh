@@ -6,6 +6,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace temper::gpu {
 
@@ -37,31 +38,44 @@ __device__ inline double exp_of(double x) { return exp(x); }
 /// row's.
 enum class Walk { kRead, kWrite };
 
+/// kWidth numbers, as reads of 16 bytes.
+template <typename S, int kWidth>
+union Vector {
+  static constexpr int kReads = kWidth * static_cast<int>(sizeof(S)) / 16;
+  uint4 bits[kReads];
+  S numbers[kWidth];
+  __device__ Vector() {}
+
+  __device__ void read(const S* from) {
+#pragma unroll
+    for (int r = 0; r < kReads; ++r) bits[r] = reinterpret_cast<const uint4*>(from)[r];
+  }
+  __device__ void write(S* to) const {
+#pragma unroll
+    for (int r = 0; r < kReads; ++r) reinterpret_cast<uint4*>(to)[r] = bits[r];
+  }
+};
+
 /// step(i, a, b) for the numbers from i on of two rows of n numbers, `a` and `b` arrays of as many
 /// as are at hand; all threads of the block together take every number once. `second` may be null:
-/// then b is a.
-template <Walk kWalk, typename S, typename Step>
-__device__ void walk_rows(S* first, const S* second, int n, const Step& step) {
+/// then b is a. Its type is S, or the one that S is computed in.
+template <Walk kWalk, typename S, typename Q, typename Step>
+__device__ void walk_rows(S* first, const Q* second, int n, const Step& step) {
+  static_assert(std::is_same_v<Math<S>, Math<Q>> && sizeof(Q) >= sizeof(S));
   constexpr int kWidth = 16 / sizeof(S);
   const auto misaligned = [](const void* at) {
     return static_cast<int>(reinterpret_cast<uintptr_t>(at) % 16);
   };
-  int head = 0, vectors = 0;
-  if (second == nullptr || misaligned(first) == misaligned(second)) {
-    head = min(n, (16 - misaligned(first)) % 16 / static_cast<int>(sizeof(S)));
-    vectors = (n - head) / kWidth;
-  }
+  const int head = min(n, (16 - misaligned(first)) % 16 / static_cast<int>(sizeof(S)));
+  const bool together = second == nullptr || misaligned(second + head) == 0;
+  const int vectors = together ? (n - head) / kWidth : 0;
 #pragma unroll 2
   for (int v = static_cast<int>(threadIdx.x); v < vectors; v += static_cast<int>(blockDim.x)) {
     const int i = head + v * kWidth;
-    union Vector {
-      uint4 bits;
-      S numbers[kWidth];
-      __device__ Vector() {}
-    };
-    Vector of_first, of_second;
-    of_first.bits = *reinterpret_cast<const uint4*>(first + i);
-    if (second != nullptr) of_second.bits = *reinterpret_cast<const uint4*>(second + i);
+    Vector<S, kWidth> of_first;
+    Vector<Q, kWidth> of_second;
+    of_first.read(first + i);
+    if (second != nullptr) of_second.read(second + i);
     Math<S> a[kWidth], b[kWidth];
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) {
@@ -72,7 +86,7 @@ __device__ void walk_rows(S* first, const S* second, int n, const Step& step) {
     if constexpr (kWalk == Walk::kWrite) {
 #pragma unroll
       for (int j = 0; j < kWidth; ++j) of_first.numbers[j] = narrowed<S>(a[j]);
-      *reinterpret_cast<uint4*>(first + i) = of_first.bits;
+      of_first.write(first + i);
     }
   }
   const int body = vectors * kWidth;

@@ -19,10 +19,12 @@ class CudaTrunkGraph : public TrunkGraph {
   CudaTrunkGraph(Transformer& model, at::ScalarType compute, at::IntArrayRef sizes)
       : tokens_(
             at::zeros(sizes, at::TensorOptions(at::kLong).device(model.flat_weights().device()))) {
+    const c10::cuda::CUDAGuard guard(tokens_.device());
     if (model.rotary())  // the graph reads it, also when the model has made a longer one
       angles_ = model.rotary()->angles(sizes[1], at::toOpMathType(compute), tokens_.device());
-    const auto before = c10::cuda::getCurrentCUDAStream();
-    const auto stream = c10::cuda::getStreamFromPool();
+    const auto before = c10::cuda::getCurrentCUDAStream(tokens_.device().index());
+    const auto stream =
+        c10::cuda::getStreamFromPool(/*isHighPriority=*/false, tokens_.device().index());
     before.synchronize();
     {
       // The nodes of the backward pass belong to the stream that they were made on.

@@ -1,11 +1,13 @@
-// One contract for every backend of Collectives. NCCL joins where a build and the ranks' GPUs allow
-// it, and skips visibly elsewhere.
+// One contract for every backend of Collectives. NCCL joins where a build has it and each rank
+// finds a GPU for itself, and skips visibly elsewhere.
 #include "comm/collectives.h"
 
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
 #include "comm/agree.h"
+#include "comm/gpus.h"
 
 namespace temper {
 namespace {
@@ -22,13 +24,18 @@ void PrintTo(const Backend& backend, std::ostream* out) { *out << backend.name; 
 class CollectivesTest : public testing::TestWithParam<Backend> {
  protected:
   void SetUp() override {
-    if (GetParam().on_gpu && !at::hasCUDA()) GTEST_SKIP() << "no GPU here";
-    if (GetParam().nccl && world_.size() > 1)
-      GTEST_SKIP() << "the ranks of this test may share a GPU";
-    collectives_ = GetParam().nccl ? make_nccl_collectives(world_) : make_mpi_collectives(world_);
-    options_ = at::device(GetParam().on_gpu ? at::kCUDA : at::kCPU);
     n_ = world_.size();
     r_ = world_.rank();
+    at::Device device = at::kCPU;
+    if (GetParam().on_gpu) {
+      const int gpus = at::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+      if (gpus == 0) GTEST_SKIP() << "no GPU here";
+      if (GetParam().nccl && gpus < n_) GTEST_SKIP() << "needs a GPU for each rank";
+      device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(r_ % gpus));
+    }
+    collectives_ =
+        GetParam().nccl ? make_nccl_collectives(world_, device) : make_mpi_collectives(world_);
+    options_ = at::device(device);
   }
 
   Communicator world_ = Communicator::world();
@@ -84,6 +91,16 @@ TEST_P(CollectivesTest, WorksInPlaceOnAPartOfATensor) {
   EXPECT_TRUE(whole.equal(expected));
 }
 
+TEST_P(CollectivesTest, TheHostMayWait) {
+  collectives_->wait_on_host();                          // for nothing
+  const at::Tensor values = at::ones({1000}, options_);  // (1000)
+  for (int time = 0; time < 2; ++time) {
+    collectives_->all_reduce(values);
+    collectives_->wait_on_host();
+    EXPECT_EQ(values.sum().item<float>(), static_cast<float>(time == 0 ? n_ : n_ * n_) * 1000);
+  }
+}
+
 TEST_P(CollectivesTest, EmptyTensorsAreFine) {
   const at::Tensor nothing = at::empty({0}, options_);  // (0)
   collectives_->all_reduce(nothing);
@@ -103,7 +120,7 @@ TEST(NcclTest, SaysWhatIsMissing) {
   if (nccl_available()) GTEST_SKIP() << "this build has NCCL";
   const Communicator world = Communicator::world();
   try {
-    make_nccl_collectives(world);
+    make_nccl_collectives(world, at::Device(at::kCUDA, 0));
     FAIL() << "made NCCL collectives without NCCL";
   } catch (const c10::Error& error) {
     EXPECT_NE(plain_message(error).find("TEMPER_WITH_CUDA"), std::string::npos)
@@ -115,7 +132,8 @@ TEST(NcclTest, AMissingGpuIsEverybodysError) {
   const Communicator world = Communicator::world();
   if (!nccl_available()) GTEST_SKIP() << "this build has no NCCL";
   if (at::hasCUDA()) GTEST_SKIP() << "there is a GPU here";
-  EXPECT_THROW(make_nccl_collectives(world), AgreedError);
+  EXPECT_THROW(make_nccl_collectives(world, at::Device(at::kCUDA, 0)), AgreedError);
+  EXPECT_THROW(make_nccl_collectives(world, at::kCPU), AgreedError);
 }
 
 TEST(NcclTest, RefusesTwoRanksOnOneGpu) {
@@ -124,12 +142,18 @@ TEST(NcclTest, RefusesTwoRanksOnOneGpu) {
   if (!at::hasCUDA()) GTEST_SKIP() << "no GPU here";
   if (world.size() == 1) GTEST_SKIP() << "needs two ranks";
   try {
-    make_nccl_collectives(world);  // every rank's current GPU is its first one
+    make_nccl_collectives(world, at::Device(at::kCUDA, 0));
     FAIL() << "NCCL with two ranks on one GPU";
   } catch (const c10::Error& error) {
     EXPECT_NE(plain_message(error).find("share one GPU"), std::string::npos)
         << plain_message(error);
   }
+}
+
+TEST(GpusOfRanksTest, ACpuHasNoName) {
+  const Communicator world = Communicator::world();
+  EXPECT_EQ(gpus_of_ranks(world, at::kCPU),
+            std::vector<std::string>(static_cast<size_t>(world.size()), ""));
 }
 
 }  // namespace

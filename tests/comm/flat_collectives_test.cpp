@@ -217,6 +217,25 @@ TEST(SharedGradientTest, WithoutMemoryItGoesByMessagesAndSaysSo) {
   EXPECT_TRUE(flat.equal(at::full({1000}, world.size() * (world.size() + 1) / 2, at::kFloat)));
 }
 
+// A rank with a GPU has no memory for the others, and does not ask for it.
+TEST(SharedGradientTest, AGroupThatSharesNoneAsksNobody) {
+  const Communicator world = Communicator::world();
+  MpiCollectivesOptions options;
+  options.shares_memory = false;
+  const auto collectives = make_mpi_collectives(world, options);
+  const at::Tensor like = at::empty({10'000}, at::kFloat);  // (10,000)
+  const at::Tensor flat =
+      world.rank() == 0 ? at::zeros_like(like) : collectives->shared_zeros_like(like);
+  EXPECT_EQ(collectives->note(), "");
+  flat.copy_(summand(world.rank(), 10'000, at::kFloat));
+  collectives->start(Collective::kAllReduce, flat);
+  collectives->finish();
+  std::vector<at::Tensor> terms;
+  for (int rank = 0; rank < world.size(); ++rank)
+    terms.push_back(summand(rank, 10'000, at::kFloat));
+  EXPECT_TRUE(same_bits(flat, sequential_sum(terms)));
+}
+
 TEST(SharedGradientTest, OneNodeWithoutMemoryIsEnoughForAll) {
   const Communicator world = Communicator::world();
   if (world.size() < 4) GTEST_SKIP() << "needs two nodes of two ranks";

@@ -1,4 +1,4 @@
-// The hash of token ids and the refusal of foreign headers.
+// The hash of token ids, the refusal of foreign headers, parts of a payload.
 #include "comm/soft_targets.h"
 
 #include <c10/util/Exception.h>
@@ -27,6 +27,15 @@ TEST(HashTokensTest, ReadsRowsOfATransposedTensorInOrder) {
 
 TEST(HashTokensTest, RefusesOtherTypes) {
   EXPECT_THROW(hash_tokens(at::ones({2}, at::kInt)), c10::Error);  // (2)
+}
+
+TEST(PayloadViewTest, OnTheCpuItIsItself) {
+  const PayloadSpec spec{.kind = Payload::kFull, .vocab = 5, .dtype = at::kFloat};
+  const at::Tensor bytes = at::zeros({3 * spec.bytes_per_token()}, at::kByte);  // (bytes)
+  const PayloadView view(bytes, spec, 3), own = view.cpu();
+  EXPECT_EQ(own.values.const_data_ptr(), view.values.const_data_ptr());
+  EXPECT_FALSE(own.scalars.defined());
+  EXPECT_FALSE(own.ids.defined());
 }
 
 class CheckHeaderTest : public testing::Test {

@@ -12,19 +12,9 @@ namespace {
 /// Students 0 and 1, teachers 2 and 3; ranks 0 and 2 on one node, 1 and 3 on another.
 const Placement kPlacement{.teachers = {2, 3}, .students = {0, 1}};
 
-TransportFacts cpus() {
-  return {.node = {0, 1, 0, 1},
-          .gpu = {"", "", "", ""},
-          .has_gpu = {false, false, false, false},
-          .nccl = true};
-}
+TransportFacts cpus() { return {.node = {0, 1, 0, 1}, .gpu = {"", "", "", ""}, .nccl = true}; }
 
-TransportFacts gpus() {
-  return {.node = {0, 1, 0, 1},
-          .gpu = {"a", "b", "c", "d"},
-          .has_gpu = {true, true, true, true},
-          .nccl = true};
-}
+TransportFacts gpus() { return {.node = {0, 1, 0, 1}, .gpu = {"a", "b", "c", "d"}, .nccl = true}; }
 
 std::string refusal(Transport wish, Payload payload, const TransportFacts& facts) {
   try {
@@ -53,7 +43,6 @@ TEST(TransportChoiceTest, AutoSharesMemoryWithinANode) {
 
 TEST(TransportChoiceTest, AutoTakesMessagesWhereOneSideHasAGpu) {
   TransportFacts facts = cpus();
-  facts.has_gpu[2] = true;
   facts.gpu[2] = "a";
   const TransportChoice choice =
       choose_transports(kPlacement, Payload::kFull, Transport::kAuto, facts);
@@ -76,6 +65,36 @@ TEST(TransportChoiceTest, AutoTakesNcclWhereEveryRankHasAGpu) {
   }
   EXPECT_EQ(choose_transports(kPlacement, Payload::kTopk, Transport::kAuto, gpus()).describe(),
             "4 pairs by messages");
+}
+
+TEST(TransportChoiceTest, NcclIsRefusedWhereWhatIsGrantedWaitsForItsStudent) {
+  TransportFacts writing = gpus();
+  writing.students_write = true;
+  TransportFacts unequal = gpus();
+  unequal.equal_units = false;
+  for (const auto& [facts, reason] : {std::pair{writing, "students write rows themselves"},
+                                      {unequal, "different numbers of micro-batches"}}) {
+    const TransportChoice choice =
+        choose_transports(kPlacement, Payload::kFull, Transport::kAuto, facts);
+    EXPECT_EQ(choice.describe(), "4 pairs by messages");
+    EXPECT_EQ(choice.note().rfind("not over NCCL: ", 0), 0u) << choice.note();
+    EXPECT_NE(choice.note().find(reason), std::string::npos) << choice.note();
+    EXPECT_NE(refusal(Transport::kNccl, Payload::kFull, facts).find(reason), std::string::npos);
+    EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kMessages, facts).note(),
+              "");
+  }
+}
+
+TEST(TransportChoiceTest, ANoteSaysWhyGpusDoWithoutNccl) {
+  EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kAuto, gpus()).note(), "");
+  EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kAuto, cpus()).note(), "");
+  TransportFacts shared = gpus();
+  shared.gpu[3] = "a";
+  EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kAuto, shared).note(),
+            "not over NCCL: ranks 0 and 3 share one GPU (start one rank per GPU)");
+  TransportFacts some = gpus();
+  some.gpu[1] = "";  // nobody expects it then
+  EXPECT_EQ(choose_transports(kPlacement, Payload::kFull, Transport::kAuto, some).note(), "");
 }
 
 TEST(TransportChoiceTest, AWishIsKeptOrRefusedWithTheRanks) {

@@ -9,13 +9,13 @@
 
 gpu_here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 gpu_root="$(cd "$gpu_here/../.." && pwd)"
-gpu_programs=(temper student_test gpu_test head_loss_bench)
+gpu_programs=(temper student_test gpu_test gpu_ranks_test head_loss_bench)
 
 gpu_place_in_build() {  # NAME: below the build folder
   case "$1" in
     temper) echo temper ;;
     student_test) echo tests/student/student_test ;;
-    gpu_test) echo tests/gpu/gpu_test ;;
+    gpu_test|gpu_ranks_test) echo "tests/gpu/$1" ;;
     head_loss_bench) echo tests/bench/head_loss_bench ;;
   esac
 }

@@ -10,8 +10,10 @@ namespace temper {
 class GpuTest : public virtual testing::Test {
  protected:
   void SetUp() override {
-    if (!at::hasCUDA() || at::detail::getCUDAHooks().deviceCount() == 0)
-      GTEST_SKIP() << "no GPU is visible here";
+    if (gpus() == 0) GTEST_SKIP() << "no GPU is visible here";
+  }
+  static int gpus() {
+    return at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
   }
 };
 

@@ -32,19 +32,22 @@ double rounding_of(at::ScalarType dtype) {
 
 struct Size {
   int64_t tokens, vocab, offset;
+  int64_t apart = 0;  // of the teacher's offset, beyond that
 };
 
 void expect_equal(const LossCase& which, double temperature, at::ScalarType dtype,
-                  const Size& size) {
+                  at::ScalarType teacher_dtype, const Size& size) {
   at::manual_seed(3);
-  const at::Tensor logits = (at::randn({size.tokens, size.vocab}) * 3).to(dtype);   // (N, V)
-  const at::Tensor teacher = (at::randn({size.tokens, size.vocab}) * 3).to(dtype);  // (N, V)
+  const at::Tensor logits = (at::randn({size.tokens, size.vocab}) * 3).to(dtype);  // (N, V)
+  const at::Tensor teacher =
+      (at::randn({size.tokens, size.vocab}) * 3).to(teacher_dtype);  // (N, V)
   const at::Tensor labels = at::randint(size.vocab, {size.tokens}, at::kLong);
   const SoftTargets soft = soft_targets_of(which.payload, teacher, temperature);
   SoftTargets exact = soft;
   if (which.payload == Payload::kFull) exact = SoftTargets::of_logits(teacher.to(at::kDouble));
   SoftTargets there = soft.to(at::kCUDA);
-  if (which.payload == Payload::kFull) there = SoftTargets::of_logits(on_gpu(teacher, size.offset));
+  if (which.payload == Payload::kFull)
+    there = SoftTargets::of_logits(on_gpu(teacher, size.offset + size.apart));
   for (const double smoothing : {0.0, 0.1}) {
     const LossConfig config = which.config(0.6, temperature, smoothing);
     const at::Tensor weights =
@@ -72,7 +75,7 @@ TEST_P(LossOnGpuTest, EqualsTensorOperationsInDouble) {
   for (const Size& size :
        {Size{5, 1037, 0}, Size{3, 4096, 0}, Size{2, 50257, 0}, Size{4, 1000, 3}}) {
     SCOPED_TRACE(size.vocab);
-    expect_equal(which, temperature, dtype, size);
+    expect_equal(which, temperature, dtype, dtype, size);
   }
 }
 
@@ -94,7 +97,23 @@ class LossEdgesOnGpuTest : public GpuTest {};
 TEST_F(LossEdgesOnGpuTest, SanitizedAllKinds) {
   for (const LossCase& which : loss_cases())
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
-      expect_equal(which, 2.0, dtype, {3, 523, 1});
+      expect_equal(which, 2.0, dtype, dtype, {3, 523, 1});
+}
+
+// What the teacher sent is not rounded to the student's type.
+TEST_F(LossEdgesOnGpuTest, SanitizedTeachersOfOtherTypes) {
+  for (const LossCase& which : loss_cases()) {
+    if (which.payload != Payload::kFull) continue;
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      for (const at::ScalarType teacher : {at::kFloat, at::kBFloat16, at::kHalf}) {
+        SCOPED_TRACE(std::string(which.name) + " " + c10::toString(dtype) + " of " +
+                     c10::toString(teacher));
+        for (const Size& size : {Size{3, 523, 1}, Size{2, 4096, 0}, Size{2, 1001, 0, 1}})
+          for (const double temperature : {1.7, 4.0})
+            expect_equal(which, temperature, dtype, teacher, size);
+      }
+    }
+  }
 }
 
 TEST_F(LossEdgesOnGpuTest, HardLabelsAlone) {

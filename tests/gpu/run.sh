@@ -5,6 +5,7 @@
 #   kernels        gpu_test: our CUDA kernels against the CPU's
 #   student_test   the ordinary tests of losses and training, in the build for CUDA
 #   sanitizer      gpu_test's tests named Sanitize under compute-sanitizer's memcheck
+#   ranks          gpu_ranks_test: collectives of two ranks, and NCCL's stream; where there is one GPU, what can do with that
 #   colocated      the main job, one process: the losses of every step on the GPU against those on the CPU, fp32, to 1e-3
 #   two_ranks      the same with a teacher and a student rank, soft targets by messages
 #   folders        the student that the GPU run wrote, judged on CPU and GPU: the same NLL to 1e-3
@@ -24,8 +25,8 @@ export LC_ALL=C GTEST_COLOR=no
 source tests/gpu/environment.sh
 PATH+=:/usr/local/cuda/bin:/usr/local/nvidia/bin  # where nvidia-smi and compute-sanitizer are, if nobody said so
 
-known=(devices kernels student_test sanitizer colocated two_ranks folders head step)
-declare -A limits=([devices]=120 [kernels]=150 [student_test]=150 [sanitizer]=180 [colocated]=120 [two_ranks]=120 [folders]=60 [head]=90 [step]=300)
+known=(devices kernels student_test sanitizer ranks colocated two_ranks folders head step)
+declare -A limits=([devices]=120 [kernels]=150 [student_test]=150 [sanitizer]=180 [ranks]=120 [colocated]=120 [two_ranks]=120 [folders]=60 [head]=90 [step]=300)
 parts=("$@")
 if [ $# -eq 0 ]; then parts=("${known[@]}"); fi
 for part in "${parts[@]}"; do
@@ -101,6 +102,14 @@ part_sanitizer() {
     "$(gpu_program gpu_test)" '--gtest_filter=*Sanitize*' || status=$?
   if grep -q 'Device not supported' "$log"; then skip "compute-sanitizer: device not supported"; fi
   if [ "$status" -eq 9 ]; then fail "$(grep 'ERROR SUMMARY' "$log" | tail -n 1 | sed 's/^=* *//')"; fi
+  finished "$status"
+}
+
+part_ranks() {
+  needs_gpu
+  needs_program gpu_ranks_test
+  local status=0
+  OMP_NUM_THREADS=1 mpi -n 2 "$(gpu_program gpu_ranks_test)" || status=$?
   finished "$status"
 }
 
