@@ -8,20 +8,24 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace temper {
 
 namespace {
 
-constexpr size_t kWaiting = size_t{4} << 20;  // bytes
-constexpr size_t kAlignment = 4096;           // of memory, place and length for O_DIRECT
+constexpr size_t kWaiting = size_t{4} << 20;      // bytes
+constexpr size_t kAlignment = 4096;               // of memory, place and length for O_DIRECT
+constexpr std::string_view kTemporary = ".tmp.";  // between the name and the process's id
 
 }  // namespace
 
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)),
-      temporary_(path_ + ".tmp." + std::to_string(::getpid())),
+      temporary_(path_ + std::string(kTemporary) + std::to_string(::getpid())),
       waiting_(static_cast<char*>(std::aligned_alloc(kAlignment, kWaiting))) {
   TORCH_CHECK(waiting_, "cannot write ", path_, ": no memory");
   descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -112,6 +116,25 @@ void write_text_file(const std::string& path, const std::string& text) {
   AtomicFile file(path);
   file.write(text.data(), text.size());
   file.commit();
+}
+
+void remove_unfinished_files(const std::string& dir,
+                             const std::function<bool(const std::string& name)>& wanted) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  std::vector<fs::path> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(dir, ignored)) {
+    const std::string name = entry.path().filename().string();
+    const size_t at = name.rfind(kTemporary);
+    if (at == std::string::npos) continue;
+    const std::string process = name.substr(at + kTemporary.size());
+    const bool numbered =
+        !process.empty() && process.find_first_not_of("0123456789") == std::string::npos;
+    if (numbered && (!wanted || wanted(name.substr(0, at))) &&
+        fs::is_regular_file(entry.symlink_status(ignored)))
+      found.push_back(entry.path());
+  }
+  for (const fs::path& path : found) fs::remove(path, ignored);
 }
 
 }  // namespace temper

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -58,5 +59,11 @@ void sync_folder(const std::string& path);
 
 /// The whole of `text` as the file `path`, atomically. Throws c10::Error naming path and reason.
 void write_text_file(const std::string& path, const std::string& text);
+
+/// Removes from the folder `dir` what AtomicFiles left under their temporary names when their
+/// process was killed; where `wanted` is given, only of the files NAME with wanted(NAME). Nobody
+/// may be writing there.
+void remove_unfinished_files(const std::string& dir,
+                             const std::function<bool(const std::string& name)>& wanted = {});
 
 }  // namespace temper

@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include <boost/program_options/value_semantic.hpp>
+#include <filesystem>
 
 #include "data/builtin_language.h"
 #include "data/mapped_file.h"
@@ -18,6 +19,14 @@ namespace po = boost::program_options;
 namespace {
 
 constexpr int64_t kDefaultTrainedVocab = 1024;
+
+std::unique_ptr<Tokenizer> open_named_tokenizer(const DataConfig& config) {
+  std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(config.tokenizer, "data.tokenizer");
+  TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ",
+                    config.vocab, ", but --data.tokenizer ", config.tokenizer, " has ",
+                    tokenizer->vocab(), " tokens; leave data.vocab out");
+  return tokenizer;
+}
 
 std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& run_dir,
                                   bool may_write) {
@@ -43,11 +52,8 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
     if (may_write) train_sentencepiece(parts[0], config.planned_vocab(), tokenizer_file);
     tokenizer = open_sentencepiece(tokenizer_file, "data.tokenizer");
   } else {
-    tokenizer = open_tokenizer(config.tokenizer, "data.tokenizer");
+    tokenizer = open_named_tokenizer(config);
     tokenizer_file = tokenizer->file();
-    TORCH_CHECK_VALUE(config.vocab == 0 || config.vocab == tokenizer->vocab(), "--data.vocab is ",
-                      config.vocab, ", but --data.tokenizer ", config.tokenizer, " has ",
-                      tokenizer->vocab(), " tokens; leave data.vocab out");
   }
   std::vector<int32_t> ids;
   std::array<int64_t, 3> part_tokens{};
@@ -83,6 +89,10 @@ void DataConfig::add_options(po::options_description& options) {
   add("data.language-seed",
       po::value<uint64_t>(&language_seed)->default_value(language_seed)->value_name("N"),
       "which built-in language; independent of run.seed");
+  add("data.aligned-rows",
+      po::value<bool>(&aligned_rows)->default_value(aligned_rows)->value_name("true|false"),
+      "for data.source = tokens: each row is a document, for files whose documents all have "
+      "train.seq tokens, as temper write makes them (false: an epoch's rows begin anywhere)");
   add("data.fit-share", po::value<double>(&fit_share)->default_value(fit_share)->value_name("X"),
       "share of a text or token file held out to fit the temperature on");
   add("data.test-share", po::value<double>(&test_share)->default_value(test_share)->value_name("X"),
@@ -97,11 +107,17 @@ void DataConfig::validate() const {
   TORCH_CHECK_VALUE(text.empty() || source == "text", "--data.text is ", text,
                     ", but --data.source is ", source,
                     ": add --data.source text, or leave the text out");
+  TORCH_CHECK_VALUE(tokens.empty() || source == "tokens", "--data.tokens is ", tokens,
+                    ", but --data.source is ", source,
+                    ": add --data.source tokens, or leave the token file out");
   TORCH_CHECK_VALUE(source != "tokens" || !tokens.empty(),
                     "--data.tokens is missing: --data.source tokens needs a file of token ids");
   TORCH_CHECK_VALUE(source != "tokens" || vocab > 0,
                     "--data.vocab is missing: a token file does not say how many ids its "
                     "vocabulary has; give the size it was made with");
+  TORCH_CHECK_VALUE(!aligned_rows || source == "tokens",
+                    "--data.aligned-rows is true, but --data.source is ", source,
+                    ": only a token file has documents of one length; leave it out");
   TORCH_CHECK_VALUE(vocab >= 0 && vocab <= (int64_t{1} << 31), "--data.vocab is ", vocab,
                     ": give a vocabulary's size, or 0 for the default");
   TORCH_CHECK_VALUE(source != "builtin" || vocab == 0 || (vocab >= 16 && vocab <= 65536),
@@ -113,6 +129,18 @@ void DataConfig::validate() const {
        {std::pair{"data.fit-share", fit_share}, std::pair{"data.test-share", test_share}}) {
     TORCH_CHECK_VALUE(share > 0 && share < 0.5, "--", option, " is ", share,
                       ": give a share above 0 and below 0.5");
+  }
+}
+
+void DataConfig::check_files() const {
+  if (source == "text") {
+    const MappedFile file(text, "data.text");
+    const bool named = tokenizer != "auto" && tokenizer != "bytes" && tokenizer != "sentencepiece";
+    if (named) open_named_tokenizer(*this);
+  } else if (source == "tokens") {
+    std::error_code ignored;  // Megatron's may be named without their ending
+    if (!std::filesystem::is_regular_file(tokens + ".idx", ignored))
+      MappedFile(tokens, "data.tokens");
   }
 }
 
@@ -128,7 +156,8 @@ std::unique_ptr<Corpus> open_corpus(const DataConfig& config, const std::string&
                                     bool may_write) {
   if (config.source == "text") return open_text(config, run_dir, may_write);
   if (config.source == "tokens")
-    return TokenFile::open(config.tokens, config.vocab, config.fit_share, config.test_share);
+    return TokenFile::open(config.tokens, config.vocab, config.fit_share, config.test_share,
+                           config.aligned_rows);
   return std::make_unique<BuiltinLanguage>(LanguageShape::for_vocab(config.planned_vocab()),
                                            config.language_seed);
 }

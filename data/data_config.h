@@ -20,6 +20,7 @@ struct DataConfig {
   int64_t vocab = 0;  ///< size to train (sentencepiece), of the token file, or of the built-in
                       ///< language; 0: the default
   uint64_t language_seed = 1;  ///< which built-in language; independent of run.seed
+  bool aligned_rows = false;   ///< of a token file: a row is a document
   double fit_share = 0.05;     ///< of a text or token file, held out to fit the temperature on
   double test_share = 0.05;    ///< of a text or token file, held out to test on
 
@@ -30,6 +31,10 @@ struct DataConfig {
   /// Refuses what cannot be right whatever the files hold. Throws c10::ValueError naming the
   /// option, the value, the remedy.
   void validate() const;
+
+  /// Refuses files that are not there, and a tokenizer that cannot be read; what they hold is not
+  /// looked at (for --dry-run). Throws likewise.
+  void check_files() const;
 
   /// The vocabulary that these options lead to, as far as that is known without opening a file (for
   /// --dry-run).

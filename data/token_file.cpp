@@ -91,10 +91,10 @@ std::optional<TokenFile::Layout> TokenFile::recognise(std::string_view bytes,
 }
 
 std::unique_ptr<TokenFile> TokenFile::open(const std::string& path, int64_t vocab, double fit_share,
-                                           double test_share) {
+                                           double test_share, bool aligned_rows) {
   const auto make = [&](MappedFile file, Layout layout) {
-    std::unique_ptr<TokenFile> tokens(
-        new TokenFile(std::move(file), std::move(layout), path, vocab, fit_share, test_share));
+    std::unique_ptr<TokenFile> tokens(new TokenFile(std::move(file), std::move(layout), path, vocab,
+                                                    fit_share, test_share, aligned_rows));
     tokens->check_ids();
     return tokens;
   };
@@ -129,8 +129,8 @@ std::unique_ptr<TokenFile> TokenFile::open(const std::string& path, int64_t voca
 }
 
 TokenFile::TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab,
-                     double fit_share, double test_share)
-    : TokenStream(vocab, part_sizes(layout.count, fit_share, test_share)),
+                     double fit_share, double test_share, bool aligned_rows)
+    : TokenStream(vocab, part_sizes(layout.count, fit_share, test_share), aligned_rows),
       file_(std::move(file)),
       layout_(std::move(layout)),
       path_(std::move(path)) {}
@@ -173,7 +173,7 @@ void TokenFile::check_ids() const {
 
 std::string TokenFile::describe() const {
   return path_ + " (" + layout_.format + ", vocabulary " + std::to_string(vocab()) + "), " +
-         describe_parts();
+         describe_parts() + (aligned_rows() ? ", rows aligned" : "");
 }
 
 uint64_t TokenFile::fingerprint() const {
@@ -182,6 +182,7 @@ uint64_t TokenFile::fingerprint() const {
   const std::string_view bytes = file_.bytes();
   Fingerprint hash;
   hash.add(static_cast<uint64_t>(bytes.size())).add(static_cast<uint64_t>(vocab()));
+  if (aligned_rows()) hash.add(uint64_t{1});  // other rows
   constexpr size_t kSamples = 64, kSample = 4096;
   for (size_t i = 0; i <= kSamples; ++i) {
     const size_t at = bytes.size() <= kSample ? 0 : (bytes.size() - kSample) / kSamples * i;

@@ -14,9 +14,9 @@ class TokenFile : public TokenStream {
  public:
   /// Checks every id once (a pass over the file, at memory speed). `path` of Megatron's files may
   /// be the .bin, the .idx, or what both names begin with. Throws c10::ValueError naming the file,
-  /// and the position and value of an id outside [0, vocab).
+  /// and the position and value of an id outside [0, vocab). `aligned_rows`: as TokenStream has it.
   static std::unique_ptr<TokenFile> open(const std::string& path, int64_t vocab, double fit_share,
-                                         double test_share);
+                                         double test_share, bool aligned_rows = false);
 
   std::string describe() const override;
   uint64_t fingerprint() const override;
@@ -38,7 +38,7 @@ class TokenFile : public TokenStream {
 
  private:
   TokenFile(MappedFile file, Layout layout, std::string path, int64_t vocab, double fit_share,
-            double test_share);
+            double test_share, bool aligned_rows);
   void check_ids() const;
 
   MappedFile file_;

@@ -32,7 +32,9 @@ std::array<int64_t, 3> part_sizes(int64_t total, double fit_share, double test_s
   return {total - fit - test, fit, test};
 }
 
-TokenStream::TokenStream(int64_t vocab, const std::array<int64_t, 3>& part_tokens) : vocab_(vocab) {
+TokenStream::TokenStream(int64_t vocab, const std::array<int64_t, 3>& part_tokens,
+                         bool aligned_rows)
+    : vocab_(vocab), aligned_rows_(aligned_rows) {
   int64_t begin = 0;
   for (const Part part : {Part::kTrain, Part::kFit, Part::kTest}) {
     const int64_t end = begin + part_tokens[static_cast<size_t>(part)];
@@ -43,7 +45,13 @@ TokenStream::TokenStream(int64_t vocab, const std::array<int64_t, 3>& part_token
 
 TokenStream::Range TokenStream::range(Part part) const { return parts_[static_cast<int>(part)]; }
 
+int64_t TokenStream::first_token(Part part, int64_t seq) const {
+  const int64_t begin = range(part).begin;
+  return aligned_rows_ ? (begin + seq - 1) / seq * seq : begin;
+}
+
 int64_t TokenStream::rows(Part part, int64_t seq) const {
+  if (aligned_rows_) return std::max<int64_t>(0, range(part).end - first_token(part, seq)) / seq;
   const int64_t rows = std::max<int64_t>(0, range(part).size() - 1) / seq;
   // A random phase costs a window, where there is more than one.
   return part == Part::kTrain && rows > 1 ? rows - 1 : rows;
@@ -57,18 +65,21 @@ Batch TokenStream::read(Part part, uint64_t seed, int64_t first, int64_t count, 
   TORCH_INTERNAL_ASSERT(part == Part::kTrain || first + count <= windows);
   Batch batch{at::empty({count, seq}, at::kLong),
               at::empty({count, seq}, at::kLong)};  // (B, S) twice
-  std::vector<int64_t> ids(static_cast<size_t>(seq + 1));
+  const int64_t begin = first_token(part, seq);
+  std::vector<int64_t> ids(static_cast<size_t>(seq + 1), kIgnoredLabel);
   for (int64_t b = 0; b < count; ++b) {
-    int64_t window = first + b, phase = 0;
+    int64_t window = first + b, at = begin;
     if (part == Part::kTrain) {
       const auto epoch = static_cast<uint64_t>(window / windows);
       const uint64_t key = hash_key({seed, epoch});
       window = static_cast<int64_t>(
           permuted(static_cast<uint64_t>(window % windows), static_cast<uint64_t>(windows), key));
-      const int64_t slack = all.size() - 1 - windows * seq;  // what the windows leave over
-      phase = static_cast<int64_t>(RandomStream{key}.below(static_cast<uint64_t>(slack) + 1));
+      if (!aligned_rows_) {
+        const int64_t slack = all.size() - 1 - windows * seq;  // what the windows leave over
+        at += static_cast<int64_t>(RandomStream{key}.below(static_cast<uint64_t>(slack) + 1));
+      }
     }
-    copy(all.begin + phase + window * seq, seq + 1, ids.data());
+    copy(at + window * seq, aligned_rows_ ? seq : seq + 1, ids.data());
     std::copy_n(ids.begin(), seq, batch.tokens.mutable_data_ptr<int64_t>() + b * seq);
     std::copy_n(ids.begin() + 1, seq, batch.labels.mutable_data_ptr<int64_t>() + b * seq);
   }

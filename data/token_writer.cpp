@@ -44,6 +44,17 @@ TokenFormat token_format(const std::string& name, const std::string& option) {
   return TokenFormat::kMegatron;
 }
 
+void check_no_token_file(const std::string& path, TokenFormat format, const std::string& option) {
+  std::vector<fs::path> files = {data_path(path, format)};
+  if (format == TokenFormat::kMegatron)
+    files.push_back(fs::path(files.front()).replace_extension(".idx"));
+  for (const fs::path& file : files) {
+    std::error_code ignored;
+    TORCH_CHECK_VALUE(!fs::exists(file, ignored), "--", option, " ", file.string(),
+                      ": this file is there already; remove it, or name another");
+  }
+}
+
 TokenWriter::TokenWriter(const std::string& path, TokenFormat format, int64_t vocab)
     : format_(format),
       id_bytes_(bytes_per_id(format, vocab)),

@@ -17,6 +17,10 @@ enum class TokenFormat { kNpy, kLlmc, kMegatron };
 /// `npy`, `llm.c` or `megatron`. Throws c10::ValueError naming `option` and the value.
 TokenFormat token_format(const std::string& name, const std::string& option);
 
+/// Throws c10::ValueError naming `option`, the file and the remedy where one of a TokenWriter's
+/// files is there already: ids cannot be got back.
+void check_no_token_file(const std::string& path, TokenFormat format, const std::string& option);
+
 class TokenWriter {
  public:
   /// Ids lie in [0, vocab), which says how many bytes each takes: two where they suffice, else

@@ -93,7 +93,12 @@ void Checkpointer::save(int64_t done, const nlohmann::ordered_json& totals,
   }
   folder = ranks_.broadcast(folder, 0);
   if (folder.empty()) fail();
-  under_way_ = in_background([folder, part = copy_part()] { return write_part(folder, part); });
+  under_way_ = in_background([folder, part = copy_part(), faults = plan_.faults, step = done - 1] {
+    if (faults != nullptr) faults->before_writing(step, folder);
+    Sums sums = write_part(folder, part);
+    if (faults != nullptr) faults->after_writing(step, folder + "/" + part.tensors.back().first);
+    return sums;
+  });
   phase_ = Phase::kWriting;
 }
 

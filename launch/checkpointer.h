@@ -14,6 +14,7 @@
 #include "data/tokenizer_files.h"
 #include "launch/checkpoint_folder.h"
 #include "launch/checkpoint_manifest.h"
+#include "launch/faults.h"
 #include "model/kept_memory.h"
 #include "model/transformer.h"
 #include "student/training_step.h"
@@ -31,7 +32,8 @@ struct CheckpointPlan {
   std::string dir;   ///< of the stage's checkpoints
   int64_t keep = 0;  ///< how many stay, the best apart; 0: all
   std::vector<TokenizerFile> tokenizer;
-  CheckpointManifest run;  ///< what is the same in each
+  CheckpointManifest run;          ///< what is the same in each
+  const Faults* faults = nullptr;  ///< of this rank, for tests; must outlive the saves
 };
 
 /// Every method is collective over the ranks that train, and is called between two steps.

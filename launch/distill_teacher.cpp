@@ -21,7 +21,7 @@ constexpr uint64_t kTeacherSeed = 0x7eac4e50;
 
 void DistillJob::prepare_teacher() {
   if (config.replays()) {
-    teacher_fingerprint_ = inputs_.store.index.teacher;
+    teacher_fingerprint_ = inputs_.store.index.fingerprint();  // its rows and their order as well
     return;
   }
   const TeacherConfig& options = config.teacher;
@@ -42,7 +42,8 @@ void DistillJob::prepare_teacher() {
     judge_teacher(role_);
     return;
   }
-  if (const auto finished = resumption_.result("teacher")) {
+  const uint64_t seed = kTeacherSeed + static_cast<uint64_t>(config.run.seed);
+  if (const auto finished = resumption_.result(manifest("teacher", seed))) {
     open_trained_teacher(*finished);
   } else {
     train_teacher();
@@ -108,7 +109,7 @@ void DistillJob::train_teacher() {
   }
   teacher_fingerprint_ = fingerprint_of_teacher();
   if (speaks()) {
-    resumption_.finish("teacher", {{"result", to_json(summary_.results.front())},
+    resumption_.finish(first.run, {{"result", to_json(summary_.results.front())},
                                    {"fingerprint", teacher_fingerprint_}});
   }
   world.barrier();  // students may be cut from the folder

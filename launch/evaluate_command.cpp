@@ -28,7 +28,7 @@ class HeldOutCommand : public Command {
   void add_options(po::options_description& options) override {
     run_.add_options(options, /*folder=*/false);
     data_.add_options(options);
-    model_.add_options(options);
+    model_.add_path(options);
     options.add_options()("train.seq",
                           po::value<int64_t>(&seq_)->default_value(seq_)->value_name("N"),
                           "tokens per sequence, as in training");
@@ -49,12 +49,17 @@ class HeldOutCommand : public Command {
         model_.path, "/tokenizer.model)");
   }
 
+  void check_models() const override { model_.check_path(); }
+  bool prints_json() const override { return true; }
+
   void run(const Invocation& invocation) override {
     const Communicator& world = invocation.world;
     const Machine machine = set_up_machine(run_, world);
     if (invocation.dry_run) {
       agree(world, [&] {
         const TransformerConfig shape = read_model_config(model_.path);
+        data_.check_files();
+        check_positions(shape, "model", seq_);
         if (world.rank() == 0)
           print_held_out_plan(invocation.ini, machine, shape, seq_, evaluation_);
       });
@@ -139,8 +144,18 @@ class EvaluateCommand : public HeldOutCommand {
                       ": give a finite number of at least 0");
     TORCH_CHECK_VALUE(writes_ >= 0, "--evaluate.writes is ", writes_,
                       ": give a number of rows, or 0");
+    TORCH_CHECK_VALUE(writes_ > 0 || writing_temperature_ == kUsualWritingTemperature,
+                      "--evaluate.writing-temperature is ", writing_temperature_,
+                      " with --evaluate.writes 0, where the model writes nothing: give "
+                      "--evaluate.writes a number of rows, or --evaluate.writing-temperature ",
+                      kUsualWritingTemperature);
     TORCH_CHECK_VALUE(std::isfinite(temperature_) && temperature_ > 0, "--evaluate.temperature is ",
                       temperature_, ": a temperature must be a finite number above 0");
+  }
+
+  void check_models() const override {
+    HeldOutCommand::check_models();
+    if (!teacher_.empty()) check_model_folder(teacher_, "evaluate.teacher");
   }
 
  protected:
@@ -244,7 +259,8 @@ class EvaluateCommand : public HeldOutCommand {
   double temperature_ = 1.0;
   std::string dump_;
   int64_t writes_ = 0;
-  double writing_temperature_ = 1;
+  static constexpr double kUsualWritingTemperature = 1;
+  double writing_temperature_ = kUsualWritingTemperature;
 };
 
 class CalibrateCommand : public HeldOutCommand {

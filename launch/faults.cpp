@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <boost/program_options/value_semantic.hpp>
+#include <cerrno>
 #include <charconv>
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -118,6 +120,24 @@ bool Faults::has(FaultKind kind, int64_t step) const {
   for (const Fault& fault : own_)
     if (fault.kind == kind && fault.step == step) return true;
   return false;
+}
+
+void Faults::before_writing(int64_t step, const std::string& folder) const {
+  if (!has(FaultKind::kDisk, step)) return;
+  throw std::runtime_error("cannot write to " + folder + ": " + std::strerror(ENOSPC) +
+                           " (--debug.fault)");
+}
+
+void Faults::after_writing(int64_t step, const std::string& file) const {
+  if (!has(FaultKind::kFlip, step)) return;
+  std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+  const auto middle = static_cast<std::streamoff>(fs::file_size(file) / 2);
+  bytes.seekg(middle);
+  const int byte = bytes.get();
+  bytes.seekp(middle);
+  bytes.put(static_cast<char>(byte ^ 1));
+  bytes.flush();
+  TORCH_CHECK(bytes.good(), "cannot damage ", file);
 }
 
 void Faults::strike(int64_t step, FaultPlace place) {

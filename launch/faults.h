@@ -16,7 +16,7 @@ namespace temper {
 /// slow         from that step on each of its steps takes kSlowSeconds longer
 /// nan          the last hidden states of its first micro-batch of the step become NaN
 /// throw        an exception that nobody else expects
-/// disk         writing the checkpoint of the step fails: the disk is full
+/// disk         the rank cannot write the checkpoint that follows the step: the disk is full
 /// flip         one bit of the rank's files of that checkpoint is flipped once they are written
 enum class FaultKind { kKill, kStop, kSlow, kNan, kThrow, kDisk, kFlip };
 
@@ -60,10 +60,13 @@ class Faults {
   void in_forward(int64_t step, const at::Tensor& hidden);
   void in_comm(int64_t step) { strike(step, FaultPlace::kComm); }
   void in_save(int64_t step) { strike(step, FaultPlace::kSave); }
-  /// For whoever writes checkpoints: disk and flip.
-  bool has(FaultKind kind, int64_t step) const;
+  /// disk and flip, for whoever writes the rank's files of the checkpoint that follows `step`:
+  /// before and after. From any thread.
+  void before_writing(int64_t step, const std::string& folder) const;
+  void after_writing(int64_t step, const std::string& file) const;
 
  private:
+  bool has(FaultKind kind, int64_t step) const;
   void strike(int64_t step, FaultPlace place);
 
   std::vector<Fault> own_;

@@ -36,7 +36,7 @@ class WriteCommand : public Command {
   void add_options(po::options_description& options) override {
     run_.add_options(options, /*folder=*/false);
     data_.add_options(options);
-    model_.add_options(options);
+    model_.add_path(options);
     const auto count = [](int64_t* member) {
       return po::value<int64_t>(member)->default_value(*member)->value_name("N");
     };
@@ -80,13 +80,21 @@ class WriteCommand : public Command {
                       ": a search does not draw; give --write.temperature 0");
   }
 
+  void check_models() const override { model_.check_path(); }
+
   void run(const Invocation& invocation) override {
     const Communicator& world = invocation.world;
     const Machine machine = set_up_machine(run_, world);
     if (invocation.dry_run) {
-      if (world.rank() == 0) std::printf("%s\n", invocation.ini.c_str());
+      agree(world, [&] {
+        check_positions(read_model_config(model_.path), "model", seq_);
+        data_.check_files();
+        check_output(world);
+        if (world.rank() == 0) std::printf("%s\n", invocation.ini.c_str());
+      });
       return;
     }
+    agree(world, [&] { check_output(world); });
     choose_tokenizer(data_, model_.path);
     const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, model_.path, world);
     std::optional<Transformer> model;
@@ -108,6 +116,12 @@ class WriteCommand : public Command {
   }
 
  private:
+  /// Of rank 0, which writes.
+  void check_output(const Communicator& world) const {
+    if (world.rank() == 0)
+      check_no_token_file(output_, token_format(format_, "write.format"), "write.output");
+  }
+
   void write(const Communicator& world, const Transformer& model, const Corpus& corpus,
              std::optional<TokenWriter>& file) const {
     Decoding decoding;
@@ -126,7 +140,7 @@ class WriteCommand : public Command {
       if (own.size() > 0) {
         const Batch given = corpus.read(Part::kTrain, seed, begin + own.begin, own.size(), seq_);
         tokens = write_rows(decoder, decoding, config.prompt_tokens(seq_), given,
-                            {.seed = seed, .first_row = begin + own.begin})
+                            {.seed = seed, .first_row = begin + own.begin, .vocab = corpus.vocab()})
                      .tokens.reshape(-1);  // (B·S)
       }
       const at::Tensor all = world.all_gather(tokens).to(at::kInt).contiguous();  // rows in order

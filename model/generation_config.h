@@ -64,6 +64,7 @@ struct Decoding {
   std::vector<int64_t> eos_token_id;
   std::optional<int64_t> bos_token_id;
   std::vector<std::string> stop_strings;
+  int64_t vocab = 0;  ///< only ids below it are chosen (a model's rows beyond pad); 0: all
 
   /// Where each setting came from, by its name: "option", a file's name, or "default".
   std::map<std::string, std::string> source;

@@ -85,8 +85,14 @@ void keep_min_p(const at::Tensor& scores, double p) {
   scores.masked_fill_(chances < limit, kNever);
 }
 
+void forbid_padding(const at::Tensor& scores, int64_t vocab) {
+  check(scores);
+  if (vocab < scores.size(1)) scores.narrow(1, vocab, scores.size(1) - vocab).fill_(kNever);
+}
+
 void process_logits(const at::Tensor& scores, const std::vector<TokenIds>& texts,
                     int64_t new_tokens, const Decoding& decoding) {
+  if (decoding.vocab > 0) forbid_padding(scores, decoding.vocab);
   if (decoding.repetition_penalty != 1.0) {
     penalize_repetition(scores, texts, decoding.repetition_penalty);
   }
@@ -110,7 +116,8 @@ void process_logits(const at::Tensor& scores, const std::vector<TokenIds>& texts
 
 bool processes_logits(const Decoding& decoding) {
   return decoding.repetition_penalty != 1.0 || decoding.no_repeat_ngram_size > 0 ||
-         decoding.min_new_tokens > 0 || decoding.min_length > 0 || decoding.do_sample;
+         decoding.min_new_tokens > 0 || decoding.min_length > 0 || decoding.do_sample ||
+         decoding.vocab > 0;
 }
 
 }  // namespace temper

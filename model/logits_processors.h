@@ -1,7 +1,7 @@
 // What is done to the logits of the next token before one is chosen, each step as transformers 5.23
 // defines it (generation/logits_process.py), ties and edge cases included. The order is theirs too:
 // repetition penalty, no-repeat n-grams, minimal lengths, then, with sampling only, temperature,
-// top-k, top-p, min-p.
+// top-k, top-p, min-p. Ours alone, and first: ids that only pad the vocabulary are never chosen.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -29,6 +29,9 @@ void forbid_repeated_ngrams(const at::Tensor& scores, const std::vector<TokenIds
 
 /// -inf for these tokens, in every row.
 void forbid_tokens(const at::Tensor& scores, const std::vector<int64_t>& tokens);
+
+/// -inf for the ids from `vocab` on.
+void forbid_padding(const at::Tensor& scores, int64_t vocab);
 
 void divide_by_temperature(const at::Tensor& scores, double temperature);
 

@@ -18,14 +18,13 @@ int64_t HeldOut::rows() const {
   return rows;
 }
 
-namespace {
-
-// A rank that is asked to stop leaves its pass; the others learn of it here, after theirs.
 void agree_to_go_on(const HeldOut& data, const Communicator& comm) {
   if (!data.asked_to_stop) return;
   const auto stop = static_cast<int64_t>(data.asked_to_stop());
   if (comm.all_reduce(stop, Reduce::kMax) != 0) throw EvaluationStopped("asked to stop");
 }
+
+namespace {
 
 /// Chunks of `models`' logits over the same tokens: `others` are those of all but the first.
 void for_each_logits_of(const std::vector<const Transformer*>& models, const HeldOut& data,
@@ -111,6 +110,7 @@ Agreement compare_with_teacher(const Transformer& student, const Transformer& te
         const double same = (p.argmax(1) == q.argmax(1)).sum().item<double>();
         sums.add_(at::tensor({kl, same, static_cast<double>(p.size(0))}, at::kDouble));
       });
+  agree_to_go_on(data, comm);
   comm.all_reduce(sums);
   const double* sum = sums.const_data_ptr<double>();
   return {sum[0] / sum[2], sum[1] / sum[2], static_cast<int64_t>(sum[2])};

@@ -23,7 +23,7 @@ struct HeldOut {
   int64_t seq = 128;
   int64_t max_tokens = 131072;  ///< no more than this, from the part's beginning
   int64_t micro_batch = 8;      ///< rows per forward pass
-  /// Whether this rank was asked to stop; empty: never. evaluate() and calibrate() then end early.
+  /// Whether this rank was asked to stop; empty: never. Passes then end early.
   std::function<bool()> asked_to_stop = {};
 
   /// Rows that are used. Throws c10::ValueError where the part has none.
@@ -36,6 +36,10 @@ class EvaluationStopped : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// After a pass of for_each_logits(): a rank that was asked to stop left it early, and all ranks
+/// learn of it here. Throws EvaluationStopped. Collective.
+void agree_to_go_on(const HeldOut& data, const Communicator& comm);
+
 /// Some valid tokens of one micro-batch.
 struct LogitsChunk {
   at::Tensor logits;      ///< (n, V) float32
@@ -47,8 +51,8 @@ struct LogitsChunk {
 };
 
 /// Calls `use` with the logits of all valid tokens of this rank's rows, a chunk of tokens at a
-/// time: the (N, V) matrix never exists. Ends early where this rank is asked to stop. Not
-/// collective.
+/// time: the (N, V) matrix never exists. Ends early where this rank is asked to stop: whoever uses
+/// what it saw asks agree_to_go_on() first. Not collective.
 void for_each_logits(const Transformer& model, const HeldOut& data, at::ScalarType compute,
                      const Communicator& comm,
                      const std::function<void(const LogitsChunk& chunk)>& use);
@@ -68,7 +72,7 @@ struct Agreement {
 };
 
 /// Compares both models' distributions over the corpus's ids (rows beyond them, padding, do not
-/// count), in one pass. Collective.
+/// count), in one pass. Throws EvaluationStopped. Collective.
 Agreement compare_with_teacher(const Transformer& student, const Transformer& teacher,
                                const HeldOut& data, at::ScalarType compute,
                                const Communicator& comm);

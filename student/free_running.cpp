@@ -43,6 +43,7 @@ void FreeRunningConfig::add_options(po::options_description& options, bool with_
   add("train.completion-only",
       po::value<bool>(&completion_only)->default_value(completion_only)->value_name("true|false"),
       "labels within the prompt do not count: for rows such as temper write makes");
+  has_teacher = with_teacher;
   if (!with_teacher) return;
   add("train.on-policy", number(&on_policy, "L"),
       "share of the steps whose rows the student writes itself, to learn the teacher's "
@@ -65,6 +66,24 @@ void FreeRunningConfig::validate(int64_t seq) const {
                     ": a temperature must be a finite number above 0");
   TORCH_CHECK_VALUE(on_policy == 0 || seq >= 2, "--train.on-policy is ", on_policy,
                     " with --train.seq ", seq, ": a row needs a prompt and a token behind it");
+  TORCH_CHECK_VALUE(prompt == 0 || completion_only || on_policy > 0 || !has_teacher,
+                    "--train.prompt is ", prompt,
+                    " without --train.completion-only true or --train.on-policy above 0, where it "
+                    "has no effect: give one of these, or --train.prompt 0");
+  const double usual = FreeRunningConfig().temperature;
+  TORCH_CHECK_VALUE(temperature == usual || on_policy > 0, "--train.writing-temperature is ",
+                    temperature,
+                    " with --train.on-policy 0, where the student writes nothing: give "
+                    "--train.on-policy above 0, or --train.writing-temperature ",
+                    usual);
+}
+
+void FreeRunningConfig::check_rows(const DataConfig& data) const {
+  TORCH_CHECK_VALUE(!completion_only || data.source != "tokens" || data.aligned_rows,
+                    "--train.completion-only true with --data.tokens ", data.tokens,
+                    ": a row would begin anywhere in a document, and the wrong labels not count; "
+                    "give --data.aligned-rows true for a file whose documents all have train.seq "
+                    "tokens, such as temper write makes");
 }
 
 bool FreeRunningConfig::writes(int64_t step, uint64_t seed) const {
@@ -91,6 +110,7 @@ Batch write_rows(const Decoder& decoder, Decoding decoding, int64_t prompt, cons
   for (int64_t row = 0; row < rows; ++row, id += prompt)
     batch.prompts.emplace_back(id, id + prompt);
   decoding.max_new_tokens = seq - prompt;
+  decoding.vocab = place.vocab;
   const std::vector<Continuation> texts = generate(decoder, batch, decoding);
 
   Batch own;
@@ -123,8 +143,9 @@ Batch mix_rows(const Transformer& model, at::ScalarType compute, double probabil
   const at::NoGradGuard no_grad;
   const int64_t rows = given.tokens.size(0), seq = given.tokens.size(1);
   const at::Tensor hidden = model.hidden(given.tokens.to(model.flat_weights().device()), compute)
-                                .flatten(0, 1);          // (N, C)
-  const at::Tensor head = model.head(compute).detach();  // (V, C)
+                                .flatten(0, 1);    // (N, C)
+  at::Tensor head = model.head(compute).detach();  // (V, C)
+  if (place.vocab > 0) head = head.narrow(0, 0, place.vocab);
   const auto step = static_cast<uint64_t>(place.step);
   const uint64_t predicts = hash_key({kPredictPurpose, place.seed, step});
   const int64_t chunk = logits_chunk(head.size(0));

@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include "data/corpus.h"
+#include "data/data_config.h"
 #include "model/decoder.h"
 #include "model/generation_config.h"
 #include "model/transformer.h"
@@ -27,6 +28,7 @@ struct FreeRunningConfig {
   double on_policy = 0;           ///< λ: share of the steps
   int64_t prompt = 0;             ///< tokens of a row that stay the corpus's; 0: a quarter
   bool completion_only = false;   ///< labels within the prompt do not count
+  bool has_teacher = true;        ///< false: on_policy is not known here, but may be in its file
   double temperature = 1;         ///< of the student's writing; 0: the likeliest token each time
 
   /// Declares `train.scheduled-sampling`, `train.prompt`, `train.completion-only`, and with a
@@ -34,6 +36,9 @@ struct FreeRunningConfig {
   void add_options(boost::program_options::options_description& options, bool with_teacher);
   /// Throws c10::ValueError naming the option. `seq`: tokens of a row.
   void validate(int64_t seq) const;
+
+  /// Refuses labels that count by their place in a row where rows begin anywhere. Throws likewise.
+  void check_rows(const DataConfig& data) const;
 
   bool any() const { return scheduled_sampling > 0 || on_policy > 0; }
   /// Whether the student writes the rows of this step; the same on all ranks, teachers included.
@@ -48,11 +53,12 @@ struct FreeRunningConfig {
 };
 
 /// Where a micro-batch stands; draws are keyed by it, so that they depend neither on the number of
-/// ranks nor on the micro-batches.
+/// ranks nor on the micro-batches. And what may be drawn.
 struct DrawPlace {
   uint64_t seed = 0;
   int64_t step = 0;
   int64_t first_row = 0;  ///< within the global batch
+  int64_t vocab = 0;      ///< only ids below it (a model's rows beyond pad); 0: all of the model's
 };
 
 /// The rows `given` (B, S) with all tokens behind the prompt drawn by `model`, in `compute`.

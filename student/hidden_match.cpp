@@ -29,6 +29,11 @@ void HiddenMatchConfig::validate() const {
                     ": give a finite number of at least 0 (1 is usual, 0 for no matching)");
   TORCH_CHECK_VALUE(kind == "cosine" || kind == "mse", "--loss.hidden-kind is '", kind,
                     "': give cosine or mse");
+  const std::string usual = HiddenMatchConfig().kind;
+  TORCH_CHECK_VALUE(weight > 0 || kind == usual, "--loss.hidden-kind is ", kind,
+                    " with --loss.hidden-weight 0, where it has no effect: give "
+                    "--loss.hidden-weight above 0 (1 is usual), or --loss.hidden-kind ",
+                    usual);
 }
 
 HiddenMatch::HiddenMatch(const HiddenMatchConfig& config, const TrainConfig& train,
@@ -64,12 +69,13 @@ double HiddenMatch::loss(const at::Tensor& hidden, const at::Tensor& teacher,
     gradient = difference * (2.0 / static_cast<double>(t.size(1)));
   } else {
     constexpr double kLeastNorm = 1e-8;  // a vector of zeros has no direction, and no gradient
-    const at::Tensor norm = u.norm(2, 1, /*keepdim=*/true).clamp_min(kLeastNorm);  // (N, 1)
-    const at::Tensor along = u / norm;                                             // (N, D)
+    const at::Tensor length = u.norm(2, 1, /*keepdim=*/true);  // (N, 1)
+    const at::Tensor norm = length.clamp_min(kLeastNorm);      // (N, 1)
+    const at::Tensor along = u / norm;                         // (N, D)
     const at::Tensor to = t / t.norm(2, 1, /*keepdim=*/true).clamp_min(kLeastNorm);
     const at::Tensor cosine = (along * to).sum(1, /*keepdim=*/true);  // (N, 1)
     values = 1 - cosine;
-    gradient = (along * cosine - to) / norm;
+    gradient = ((along * cosine - to) / norm).masked_fill_(length < kLeastNorm, 0);
   }
   gradient = (gradient * (counts * config_.weight)).to(hidden.scalar_type());  // (N, D)
   hidden_gradient.addmm_(gradient, weight);

@@ -1,8 +1,10 @@
 #include "student/loss.h"
 
 #include <ATen/ATen.h>
+#include <ATen/OpMathType.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <optional>
@@ -16,6 +18,11 @@ namespace temper {
 namespace po = boost::program_options;
 
 namespace {
+
+/// Whether a divergence has a loss.beta.
+bool uses_beta(Divergence divergence) {
+  return divergence == Divergence::kJensenShannon || divergence == Divergence::kMixed;
+}
 
 /// An option that is a number or a schedule.
 po::typed_value<std::string>* scheduled(const char* option, const char* value_name, double& number,
@@ -50,7 +57,7 @@ void LossConfig::add_options(po::options_description& options) {
       "full, hidden, and topk with its tail in a bucket)")(
       "loss.beta", scheduled("loss.beta", "B", beta, beta_schedule),
       with_forms("of loss.kind jsd: weight of the teacher in the mixture, 0 (forward-kl) to 1 "
-                 "(reverse-kl); "
+                 "(reverse-kl), a schedule strictly between them (0.05 to 0.95, say); "
                  "of mixed: weight of forward-kl, the rest is reverse-kl's",
                  "B")
           .c_str());
@@ -62,11 +69,24 @@ void LossConfig::add_options(po::options_description& options) {
 void LossConfig::validate() const {
   TORCH_CHECK_VALUE(tail == "bucket" || tail == "renormalise", "--loss.tail is '", tail,
                     "': give bucket or renormalise");
-  divergence_from_name(kind);
+  const Divergence divergence = divergence_from_name(kind);
   const Schedule betas = beta_schedule.value_or(beta), alphas = alpha_schedule.value_or(alpha),
                  temperatures = temperature_schedule.value_or(temperature);
   TORCH_CHECK_VALUE(betas.lowest() >= 0 && betas.highest() <= 1, "--loss.beta is ", betas.text(),
                     ": give a number from 0 to 1");
+  const double usual_beta = LossConfig().beta;
+  TORCH_CHECK_VALUE(
+      uses_beta(divergence) || (betas.lowest() == usual_beta && betas.highest() == usual_beta),
+      "--loss.beta is ", betas.text(), " with --loss.kind ", kind,
+      ", where it has no effect: give --loss.kind jsd or mixed, or --loss.beta ", usual_beta);
+  // Near an end jsd is about beta (or 1 - beta) times the KL that stands for it at the very end.
+  TORCH_CHECK_VALUE(
+      divergence != Divergence::kJensenShannon || !betas.changes() ||
+          (betas.lowest() > 0 && betas.highest() < 1),
+      "--loss.beta is ", betas.text(),
+      " with --loss.kind jsd: at 0 and 1 it is the plain KL, many times what it is just beside "
+      "them, so that the loss would jump; give a schedule strictly between them (0.05 to 0.95, "
+      "say), or --loss.kind mixed");
   hidden.validate();
   labels.validate();
   tokens.validate();
@@ -106,6 +126,16 @@ void LossConfig::check_payload(Payload payload) const {
       payload != Payload::kTopk || tail == "bucket", "--loss.kind ", kind,
       " with --teacher.payload topk and --loss.tail renormalise: the ids beyond the K "
       "would count as impossible, and the loss be infinite; give --loss.tail bucket");
+}
+
+void LossConfig::check_used(const std::vector<Payload>& payloads) const {
+  const std::string usual = LossConfig().tail;
+  const bool has_tail =
+      std::find(payloads.begin(), payloads.end(), Payload::kTopk) != payloads.end();
+  TORCH_CHECK_VALUE(has_tail || tail == usual, "--loss.tail is ", tail, " with --teacher.payload ",
+                    payload_name(payloads.back()),
+                    ", where it has no effect: give --teacher.payload topk, or --loss.tail ",
+                    usual);
 }
 
 LossSums& LossSums::operator+=(const LossSums& other) {
@@ -157,7 +187,9 @@ struct SoftArrays {
     block.soft = soft_rows(teacher, config);
     if (block.soft == SoftRows::kDense) {
       dense = teacher.values.contiguous();  // (N, V)
-      if (dense.is_cuda()) dense = dense.to(logits.scalar_type());
+      // The GPU's kernel reads the student's type, or the one that it computes in.
+      if (dense.is_cuda() && dense.scalar_type() != logits.scalar_type())
+        dense = dense.to(at::toOpMathType(logits.scalar_type()));
       TORCH_CHECK(value_dtype(dense.scalar_type()) && dense.sizes() == logits.sizes(),
                   "teacher's logits ", dense.sizes(), " for a student's ", logits.sizes());
       block.teacher = dense.const_data_ptr();
@@ -231,7 +263,7 @@ void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
   block.divergences = rows[1].data_ptr<double>();
   block.cross_entropies = rows[2].data_ptr<double>();
   if (on_gpu) {
-    queue_cuda_loss_rows(block);
+    queue_cuda_loss_rows(block, logits.device());
   } else {
     compute_loss_rows(block);
   }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "comm/payload.h"
 #include "comm/schedule.h"
@@ -44,6 +45,9 @@ struct LossConfig {
   /// Refuses a divergence that these soft targets do not determine. Throws c10::ValueError naming
   /// both options, the reason and the remedy.
   void check_payload(Payload payload) const;
+  /// Refuses options of payloads that are none of `payloads`, those that the command works with;
+  /// the last one is teacher.payload. Throws likewise.
+  void check_used(const std::vector<Payload>& payloads) const;
 
   /// With alpha, beta and temperature of step `step` (0-based) in a run of `steps`.
   LossConfig at(int64_t step, int64_t steps) const;

@@ -6,7 +6,7 @@ namespace temper {
 
 namespace {
 
-/// Calls `use` with each bucket's tokens, a chunk at a time.
+/// Calls `use` with each bucket's tokens, a chunk at a time. Throws EvaluationStopped. Collective.
 void for_each_bucket(const Transformer& model, const HeldOut& data,
                      const std::vector<PositionBucket>& buckets, at::ScalarType compute,
                      const Communicator& comm,
@@ -22,6 +22,7 @@ void for_each_bucket(const Transformer& model, const HeldOut& data,
       use(i, chunk.logits.index_select(0, index), chunk.labels.index_select(0, index));
     }
   });
+  agree_to_go_on(data, comm);
 }
 
 }  // namespace

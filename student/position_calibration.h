@@ -23,7 +23,8 @@ struct PositionBucket {
 };
 
 /// Fits each of `buckets` (1 to `seq`) equally long stretches on `fit_part`, all in the same
-/// passes, and measures on `test_part`, where `single` is the one T of all positions. Collective.
+/// passes, and measures on `test_part`, where `single` is the one T of all positions. Throws
+/// EvaluationStopped. Collective.
 std::vector<PositionBucket> calibrate_by_position(const Transformer& model, const HeldOut& fit_part,
                                                   const HeldOut& test_part, int64_t buckets,
                                                   double single, at::ScalarType compute,

@@ -118,11 +118,17 @@ TransformerConfig StudentModel::resolve(const TeacherSource& teacher, int64_t vo
   };
   if (!model.path.empty()) {
     const TransformerConfig own = read_model_config(model.path);
-    same("layers", own.layers, shape.layers);
-    same("width", own.width, shape.width);
-    same("heads", own.heads, shape.heads);
-    same("kv-heads", own.kv_heads, shape.kv_heads);
-    same("ffn-width", own.ffn_width, shape.ffn_width);
+    const auto same_as_own = [&](const char* what, int64_t value, int64_t theirs) {
+      TORCH_CHECK_VALUE(value == theirs, "--student.path ", model.path, " has ", what, " ", value,
+                        ", but --student.init teacher cuts a student with ", what, " ", theirs,
+                        " from the teacher: give --student.init random, or leave student.path "
+                        "out");
+    };
+    same_as_own("layers", own.layers, shape.layers);
+    same_as_own("width", own.width, shape.width);
+    same_as_own("heads", own.heads, shape.heads);
+    same_as_own("kv-heads", own.kv_heads, shape.kv_heads);
+    same_as_own("ffn-width", own.ffn_width, shape.ffn_width);
     return shape;
   }
   TORCH_CHECK_VALUE(model.family == "auto" || model.family == family_name(shape.family),

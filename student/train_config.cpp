@@ -131,6 +131,10 @@ void TrainConfig::validate() const {
   }
   in_range("train.min-lr-share", min_lr_share, 0, 1, "from 0 to 1");
   in_range("train.decay-share", decay_share, 1e-6, 1, "above 0, at most 1");
+  TORCH_CHECK_VALUE(decay_share == kUsualDecayShare || lr_schedule == "wsd",
+                    "--train.decay-share is ", decay_share, ", but --train.lr-schedule is ",
+                    lr_schedule, ": give --train.lr-schedule wsd, or --train.decay-share ",
+                    kUsualDecayShare);
   in_range("train.weight-decay", weight_decay, 0, 1e3, "of at least 0");
   in_range("train.beta1", beta1, 0, 0.999999, "from 0 to below 1");
   in_range("train.beta2", beta2, 0, 0.999999, "from 0 to below 1");

@@ -10,6 +10,8 @@
 namespace temper {
 
 struct TrainConfig {
+  static constexpr double kUsualDecayShare = 0.2;
+
   int64_t steps = 1000;
   int64_t batch = 16;  ///< sequences per step, over all ranks
   int64_t micro_batch =
@@ -20,9 +22,9 @@ struct TrainConfig {
   int64_t seq = 128;             ///< tokens per sequence
   std::string optimizer = "adamw";
   double lr = 1e-3;
-  std::string lr_schedule = "cosine";  ///< after the warm-up; see learning_rate()
-  double min_lr_share = 0.1;           ///< of lr, at the end of cosine, linear and wsd
-  double decay_share = 0.2;            ///< of the steps, for the decay of wsd
+  std::string lr_schedule = "cosine";     ///< after the warm-up; see learning_rate()
+  double min_lr_share = 0.1;              ///< of lr, at the end of cosine, linear and wsd
+  double decay_share = kUsualDecayShare;  ///< of the steps, for the decay of wsd
   int64_t warmup = 50;
   double weight_decay = 0.1;
   double beta1 = 0.9;
@@ -58,6 +60,9 @@ struct TrainConfig {
   ///
   /// or else the value of lr_schedule as a Schedule.
   double learning_rate(int64_t step) const;
+
+  /// Tokens that a step takes through the models, over all ranks; fewer may count in its loss.
+  int64_t step_tokens() const { return batch * seq; }
 
  private:
   /// Of lr, after the warm-up.

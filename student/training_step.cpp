@@ -1,6 +1,7 @@
 #include "student/training_step.h"
 
 #include <ATen/ATen.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 
 #include <algorithm>
 #include <chrono>
@@ -75,13 +76,16 @@ void TrainingStep::match_hidden(int64_t teacher_width) {
 }
 
 // The corpus's rows, or what the student makes of them.
-Batch TrainingStep::read(int64_t step, const RowRange& rows) {
+Batch TrainingStep::read(int64_t step, const RowRange& rows, Transformer::Cast& cast) {
   Batch batch = corpus_.read(Part::kTrain, seed_, step * config_.batch + rows.begin, rows.size(),
                              config_.seq);
   const FreeRunningConfig& free = config_.free_running;
   if (free.rewrites(step, config_.steps, seed_)) {
     need_weights(model_.flat_weights().numel());
-    const DrawPlace place = {.seed = seed_, .step = step, .first_row = rows.begin};
+    collectives_.wait_on_host();
+    cast.through(model_.flat_weights().numel());
+    const DrawPlace place = {
+        .seed = seed_, .step = step, .first_row = rows.begin, .vocab = corpus_.vocab()};
     batch = free.writes(step, seed_)
                 ? write_rows(model_, compute_, free, batch, place)
                 : mix_rows(model_, compute_, free.mixes(step, config_.steps), batch, place);
@@ -145,9 +149,12 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
   const int64_t micro =
       config_.micro_batch > 0 ? config_.micro_batch : std::max<int64_t>(1, mine.size());
   for (const RowRange& rows : micro_batches(mine, micro)) {
-    if (rows.end == mine.end && collectives_.size() > 1)
+    // On a GPU it is autograd's thread that calls this, from which MPI may not be called.
+    if (rows.end == mine.end && collectives_.size() > 1 &&
+        (device.is_cpu() || collectives_.any_thread()))
       hooks.final_from = [this](int64_t begin) { reducer_->ready_from(begin); };
-    const Batch batch = read(step, rows);
+    const Batch batch = read(step, rows, cast);
+    collectives_.wait_on_host();  // for weights from other ranks; the copy would wait for them, too
     const at::Tensor tokens = batch.tokens.to(device);              // (B, S)
     const at::Tensor labels = batch.labels.to(device).reshape(-1);  // (N)
     at::Tensor hidden;
@@ -212,7 +219,9 @@ std::vector<double> TrainingStep::squared_norms() const {
   }
   std::vector<double> squares(segments_.size(), 0.0);
   if (norms.empty()) return squares;
-  const at::Tensor own = at::stack(norms).square().cpu();  // (own segments)
+  at::Tensor own = at::stack(norms).square();  // (own segments)
+  collectives_.wait_on_host();                 // until the sums are there that these norms are of
+  own = own.cpu();
   const double* square = own.const_data_ptr<double>();
   for (size_t i = 0; i < segments_.size(); ++i)
     if (own_[i]) squares[i] = *square++;
@@ -229,6 +238,7 @@ std::vector<int64_t> TrainingStep::rows_at_fault(int64_t step) {
   }
   marks = marks.to(model_.flat_weights().device());
   collectives_.all_reduce(marks);
+  collectives_.wait_on_host();
   marks = marks.cpu();
   const double* mark = marks.const_data_ptr<double>();
   std::vector<int64_t> rows;
@@ -256,6 +266,12 @@ void TrainingStep::need_weights(int64_t end) {
 void TrainingStep::settle() {
   need_weights(model_.flat_weights().numel());
   collectives_.finish();
+  collectives_.wait_on_host();
+}
+
+void TrainingStep::wait_for_gpu() const {
+  const at::Device device = model_.flat_weights().device();
+  if (exact_times && device.is_cuda()) at::detail::getCUDAHooks().deviceSynchronize(device.index());
 }
 
 TrainingState TrainingStep::copy_state(KeptMemory& memory) const {
@@ -304,6 +320,7 @@ StepResult TrainingStep::run(int64_t step) {
   gradient.zero_();
   const LossSums sums = forward_and_backward(step);
 
+  wait_for_gpu();
   const auto reduction = std::chrono::steady_clock::now();
   const double busy = std::chrono::duration<double>(reduction - start).count() -
                       (Waiting::total_seconds() - waited);
@@ -329,8 +346,9 @@ StepResult TrainingStep::run(int64_t step) {
   if (sharded()) values.insert(values.end(), squares.begin(), squares.end());
   at::Tensor totals = at::tensor(values, at::kDouble).to(device);  // (values)
   {
-    const Waiting waiting(Operation::kAllReduce);  // over NCCL it is the copy that waits
+    const Waiting waiting(Operation::kAllReduce);
     collectives_.all_reduce(totals);
+    collectives_.wait_on_host();
     totals = totals.cpu();
   }
   const double* total = totals.const_data_ptr<double>();
@@ -368,6 +386,7 @@ StepResult TrainingStep::run(int64_t step) {
   }
 
   if (source_ != nullptr) result.wait_seconds = source_->take_wait_seconds();
+  wait_for_gpu();
   const auto end = std::chrono::steady_clock::now();
   result.seconds = std::chrono::duration<double>(end - start).count();
   result.update_seconds = std::chrono::duration<double>(end - reduction).count();

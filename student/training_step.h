@@ -117,10 +117,14 @@ class TrainingStep {
   /// Whether this rank was asked to stop; the step's sums carry it to all ranks. Empty: never.
   std::function<bool()> asked_to_stop;
 
+  /// Waits for the GPU before it takes a time, so that each part of a step has its own. For
+  /// measurements: otherwise the host runs ahead of the GPU.
+  bool exact_times = false;
+
  private:
   /// A step without its update: losses of this rank's rows, gradients that are under way.
   LossSums forward_and_backward(int64_t step);
-  Batch read(int64_t step, const RowRange& rows);
+  Batch read(int64_t step, const RowRange& rows, Transformer::Cast& cast);
   SoftTargets soft_targets(const MicroBatchId& id, const at::Tensor& tokens);
   /// The recorded layers, if these tokens can go through them.
   TrunkGraph* trunk_for(const at::Tensor& tokens, Transformer::Cast& cast);
@@ -128,6 +132,7 @@ class TrainingStep {
   std::vector<int64_t> rows_at_fault(int64_t step);
   void gather_weights();
   void need_weights(int64_t end);
+  void wait_for_gpu() const;
 
   bool sharded() const { return config_.shard_optimizer && collectives_.size() > 1; }
 

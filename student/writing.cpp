@@ -56,7 +56,8 @@ WritingQuality judge_writing(const Transformer& model, const Transformer* teache
        micro_batches(share(rows, comm.rank(), comm.size()), data.micro_batch)) {
     Batch given = data.corpus->read(data.part, 0, part.begin, part.size(), data.seq);
     const Batch own =
-        write_rows(model, compute, config, given, {.seed = seed, .first_row = part.begin});
+        write_rows(model, compute, config, given,
+                   {.seed = seed, .first_row = part.begin, .vocab = data.corpus->vocab()});
     // The same places of the corpus's text.
     given.labels = at::where(own.labels == kIgnoredLabel, own.labels, given.labels);
     Repeats repeats;

@@ -43,10 +43,11 @@ struct JensenShannon {
   template <typename V>
   TEMPER_HOST_DEVICE Terms<V> operator()(const V& log_p, const V& log_q, const V& p,
                                          const V& q) const {
-    const V of_p(1 - beta), of_q(beta);
-    const V log_m = log_of(of_q * q + of_p * p);
-    const V pg = where_positive(p, of_p * p * (log_p - log_m));
-    return {where_positive(q, of_q * q * (log_q - log_m)) + pg, pg};
+    // The weighted ones decide: of a denormal number nothing may be left, nor of its logarithm.
+    const V of_p = V(1 - beta) * p, of_q = V(beta) * q;
+    const V log_m = log_of(of_q + of_p);
+    const V pg = where_positive(of_p, of_p * (log_p - log_m));
+    return {where_positive(of_q, of_q * (log_q - log_m)) + pg, pg};
   }
 };
 

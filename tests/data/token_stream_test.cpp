@@ -63,6 +63,48 @@ TEST(TokenStreamTest, AnEpochVisitsEachWindowOnceInItsOwnOrder) {
   EXPECT_TRUE(at::equal(corpus.read(Part::kTrain, 3, 5, 1, 10).tokens[0][0], orders[0][5]));
 }
 
+/// Documents of `seq` tokens, whose ids tell document and place: 100 · document + place.
+class Documents : public TokenStream {
+ public:
+  Documents(int64_t documents, int64_t seq)
+      : TokenStream(100 * documents, part_sizes(documents * seq, 0.1, 0.2), /*aligned_rows=*/true),
+        seq_(seq) {}
+  std::string describe() const override { return "documents"; }
+  uint64_t fingerprint() const override { return 0; }
+
+ protected:
+  void copy(int64_t begin, int64_t count, int64_t* out) const override {
+    for (int64_t at = begin; at < begin + count; ++at) *out++ = 100 * (at / seq_) + at % seq_;
+  }
+
+ private:
+  int64_t seq_;
+};
+
+TEST(TokenStreamTest, AnAlignedRowIsADocument) {
+  constexpr int64_t kSeq = 7;
+  const Documents corpus(43, kSeq);  // no part begins at a document
+  for (const Part part : {Part::kTrain, Part::kFit, Part::kTest}) {
+    const int64_t rows = corpus.rows(part, kSeq), epochs = part == Part::kTrain ? 3 : 1;
+    ASSERT_GT(rows, 2);
+    for (int64_t epoch = 0; epoch < epochs; ++epoch) {
+      std::set<int64_t> documents;
+      const Batch batch = corpus.read(part, 3, epoch * rows, rows, kSeq);
+      for (int64_t row = 0; row < rows; ++row) {
+        const int64_t first = batch.tokens[row][0].item<int64_t>();
+        EXPECT_EQ(first % 100, 0);
+        documents.insert(first / 100);
+        EXPECT_TRUE(at::equal(batch.tokens[row], first + at::arange(kSeq)));
+        EXPECT_TRUE(at::equal(batch.labels[row].narrow(0, 0, kSeq - 1),
+                              batch.tokens[row].narrow(0, 1, kSeq - 1)));
+        EXPECT_EQ(batch.labels[row][kSeq - 1].item<int64_t>(), kIgnoredLabel);
+      }
+      EXPECT_EQ(static_cast<int64_t>(documents.size()), rows);
+    }
+  }
+  EXPECT_EQ(corpus.rows(Part::kTrain, kSeq), 30);  // whole ones in the first 211 of 301 tokens
+}
+
 TEST(TokenStreamTest, TooShortAPartIsAnError) {
   const TextCorpus corpus = counting(50);
   EXPECT_EQ(corpus.rows(Part::kFit, 10), 0);

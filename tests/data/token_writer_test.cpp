@@ -49,6 +49,30 @@ class TokenWriterTest : public testing::Test {
       (fs::temp_directory_path() / ("temper-writer-" + std::to_string(getpid()))).string();
 };
 
+TEST_F(TokenWriterTest, WhatIsThereIsRefusedByName) {
+  const auto said = [&](const std::string& name, TokenFormat format) -> std::string {
+    try {
+      check_no_token_file(dir_ + "/" + name, format, "tokenize.output");
+    } catch (const c10::ValueError& error) {
+      return error.what_without_backtrace();
+    }
+    return "accepted";
+  };
+  const auto there = [&](const std::string& name) {
+    return "--tokenize.output " + dir_ + "/" + name +
+           ": this file is there already; remove it, or name another";
+  };
+  EXPECT_EQ(said("ids.npy", TokenFormat::kNpy), "accepted");
+  write_ids(dir_ + "/ids.npy", TokenFormat::kNpy, 300, 100);
+  EXPECT_EQ(said("ids.npy", TokenFormat::kNpy), there("ids.npy"));
+  EXPECT_EQ(said("ids", TokenFormat::kMegatron), "accepted");
+  write_ids(dir_ + "/ids", TokenFormat::kMegatron, 300, 100);
+  for (const char* name : {"ids", "ids.bin", "ids.idx"})
+    EXPECT_EQ(said(name, TokenFormat::kMegatron), there("ids.bin"));
+  fs::remove(dir_ + "/ids.bin");  // of another job, perhaps
+  EXPECT_EQ(said("ids", TokenFormat::kMegatron), there("ids.idx"));
+}
+
 TEST_F(TokenWriterTest, WhatIsWrittenIsRead) {
   const std::vector<std::pair<TokenFormat, std::string>> formats = {
       {TokenFormat::kNpy, "NumPy"},

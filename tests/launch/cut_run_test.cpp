@@ -120,6 +120,27 @@ TEST(CutRunTest, AFullDiskEndsTheJobAndHarmsNothing) {
   }
 }
 
+TEST(CutRunTest, FaultsOfCheckpointsStrike) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "run", whole = scratch / "whole";
+  ASSERT_EQ(launch(train(whole, {}), 2).code, 0);
+  Outcome outcome = launch(train(dir, {"--debug.fault", "0:5:flip,1:7:disk"}), 2);
+  EXPECT_EQ(outcome.code, 1) << outcome.err;
+  for (const char* words : {"error: rank 1 on ", "No space left on device (--debug.fault); the ",
+                            "the checkpoint of step 8 is not saved, that of step 6 is intact"})
+    EXPECT_NE(outcome.err.find(words), std::string::npos) << words << "\n" << outcome.err;
+  EXPECT_EQ(temporary_in(dir), 0u);
+  outcome = launch(train(dir, {"--run.resume", "auto"}), 2);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.err.find("state-00001-of-00002.safetensors: damaged: its checksum is "),
+            std::string::npos)
+      << outcome.err;
+  EXPECT_NE(outcome.err.find("checkpoints/step-00000004: step 4"), std::string::npos)
+      << outcome.err;
+  expect_same_metrics(whole, dir);
+  EXPECT_EQ(difference(latest(whole), latest(dir)), "");
+}
+
 TEST(CutRunTest, ADamagedCheckpointIsNamedAndTheOneBeforeItTaken) {
   const ScratchDir scratch;
   const std::string dir = scratch / "run", whole = scratch / "whole";

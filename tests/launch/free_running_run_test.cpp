@@ -96,12 +96,66 @@ TEST_F(FreeRunningRunTest, AShareOfZeroChangesNoBit) {
   }
 }
 
-// Its own rows have no hard labels, and metrics say which steps these are.
+TEST_F(FreeRunningRunTest, TheComparisonCountsTheSameLabels) {
+  ASSERT_EQ(
+      distil("both", 0, 0, {"--train.completion-only", "true", "--compare.hard-labels", "true"})
+          .code,
+      0);
+  const std::vector<double> tokens = metric(scratch_ / "both/metrics.jsonl", "tokens");
+  ASSERT_EQ(tokens.size(), 20u);
+  EXPECT_EQ(tokens[0], 12 * (32 - 7));
+  EXPECT_EQ(metric(scratch_ / "both/hard-labels-metrics.jsonl", "tokens"), tokens);
+}
+
+TEST_F(FreeRunningRunTest, CompletionsOfATokenFileNeedItsRows) {
+  const Outcome outcome = distil("any", 0, 0,
+                                 {"--data.source", "tokens", "--data.tokens", "some.npy",
+                                  "--data.vocab", "256", "--train.completion-only", "true"});
+  EXPECT_EQ(outcome.code, 2);
+  EXPECT_NE(outcome.err.find("--train.completion-only true with --data.tokens some.npy"),
+            std::string::npos)
+      << outcome.err;
+}
+
+// Its own rows have no hard labels, and metrics say which steps these are, and the alpha they had.
 TEST_F(FreeRunningRunTest, MetricsSayWhoWroteTheRows) {
-  ASSERT_EQ(distil("half", 0, 0, {"--train.on-policy", "0.5"}).code, 0);
-  const std::string lines = read_text(scratch_ / "half/metrics.jsonl");
-  EXPECT_NE(lines.find("\"on_policy\":true"), std::string::npos);
-  EXPECT_NE(lines.find("\"on_policy\":false"), std::string::npos);
+  for (const std::string alpha : {"0.7", "0:0.9,100%:0.1"}) {
+    const std::string name = alpha == "0.7" ? "half" : "scheduled";
+    ASSERT_EQ(distil(name, 0, 0, {"--train.on-policy", "0.5", "--loss.alpha", alpha}).code, 0);
+    const std::string path = scratch_ / name + "/metrics.jsonl";
+    const std::string lines = read_text(path);
+    EXPECT_NE(lines.find("\"on_policy\":true"), std::string::npos);
+    EXPECT_NE(lines.find("\"on_policy\":false"), std::string::npos);
+    const std::vector<double> loss = metric(path, "loss"), kl = metric(path, "kl"),
+                              ce = metric(path, "ce"), used = metric(path, "alpha");
+    ASSERT_EQ(loss.size(), 20u);
+    for (size_t i = 0; i < loss.size(); ++i)  // T = 2
+      EXPECT_NEAR(loss[i], used[i] * 4 * kl[i] + (1 - used[i]) * ce[i], 1e-9) << i;
+  }
+}
+
+// Tokens that do not count in the loss are work, and travel, all the same.
+TEST_F(FreeRunningRunTest, SpeedAndTrafficAreThoseOfAllTokens) {
+  const std::vector<Arguments> ways = {
+      {"--loss.tokens", "teacher-entropy", "--loss.token-share", "0.25"},
+      {"--train.completion-only", "true", "--train.prompt", "24"}};
+  for (size_t way = 0; way < ways.size(); ++way) {
+    const std::string dir = scratch_ / "few" + std::to_string(way), path = dir + "/metrics.jsonl";
+    ASSERT_EQ(distil("few" + std::to_string(way), 2, 1, ways[way]).code, 0);
+    const std::vector<double> tokens = metric(path, "tokens"), speed = metric(path, "tokens_per_s"),
+                              seconds = metric(path, "step_seconds"),
+                              bytes = metric(path, "bytes_per_token");
+    ASSERT_EQ(tokens.size(), 20u);
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      EXPECT_LT(tokens[i], 0.4 * 12 * 32);
+      EXPECT_NEAR(speed[i] * seconds[i], 12 * 32, 1e-6);
+      EXPECT_NEAR(bytes[i], 256 * 4, 1);  // logits in fp32, and a header for each message
+    }
+    const auto training = nlohmann::json::parse(read_text(dir + "/summary.json"))["training"];
+    EXPECT_NEAR(training["tokens_per_s"].get<double>() * training["seconds"].get<double>(),
+                20 * 12 * 32, 1e-3);
+    EXPECT_NEAR(training["bytes_per_token"].get<double>(), 256 * 4, 1);
+  }
 }
 
 TEST_F(FreeRunningRunTest, EvaluateJudgesWhatAModelWrites) {
@@ -159,6 +213,11 @@ TEST_F(FreeRunningRunTest, ATeacherWritesACorpus) {
   };
   const std::string alone = write("alone.npy", 0, {});
   EXPECT_EQ(alone.size(), 128u + 37 * 32 * 2);  // NumPy's header, two bytes an id
+  const Outcome again = launch({"write", "--model.path", scratch_ / "run/teacher", "--train.seq",
+                                "32", "--write.output", scratch_ / "alone.npy"});
+  EXPECT_EQ(again.code, 2);
+  EXPECT_NE(again.err.find("alone.npy: this file is there already; remove it"), std::string::npos)
+      << again.err;
   EXPECT_EQ(write("three.npy", 3, {}), alone);
   const std::string greedy = write("greedy.npy", 2, {"--write.temperature", "0"});
   EXPECT_NE(greedy, alone);
@@ -173,6 +232,8 @@ TEST_F(FreeRunningRunTest, ATeacherWritesACorpus) {
                                   scratch_ / "alone.npy",
                                   "--data.vocab",
                                   "256",
+                                  "--data.aligned-rows",
+                                  "true",
                                   "--train.completion-only",
                                   "true",
                                   "--train.seq",
@@ -191,8 +252,7 @@ TEST_F(FreeRunningRunTest, ATeacherWritesACorpus) {
                                   "64"});
   ASSERT_EQ(trained.code, 0) << trained.err;
   for (const double tokens : metric(scratch_ / "student/metrics.jsonl", "tokens"))
-    EXPECT_EQ(tokens,
-              4 * (32 - 7));  // of each row, all labels but those within its 8 tokens of prompt
+    EXPECT_EQ(tokens, 4 * (32 - 8));  // of each row, what was written behind its 8 tokens of prompt
 }
 
 TEST_F(FreeRunningRunTest, RecordedTargetsAreRefused) {

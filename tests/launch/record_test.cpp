@@ -160,6 +160,48 @@ TEST(RecordTest, ALongerRunReadsTheStoreAgain) {
             metric(scratch / "twice/metrics.jsonl", "tokens"));
 }
 
+// Its hidden states are as wide as the recorded teacher's, whatever [teacher] would make.
+TEST(RecordTest, AStoresHiddenStatesAreMatchedWithoutItsTeacher) {
+  const ScratchDir scratch;
+  const std::string store = scratch / "store";
+  const Arguments match = {"--teacher.payload", "hidden", "--loss.hidden-weight", "0.5"};
+  const std::vector<double> live =
+      losses(distill(scratch / "live", match + Arguments{"--teacher.tee", store}), 0);
+  ASSERT_EQ(live.size(), 8u);
+  const Arguments no_teacher(kShared.begin() + 6, kShared.end());
+  EXPECT_EQ(losses(Arguments{"distill", "--run.dir", scratch / "replay", "--teacher.store", store} +
+                       match + no_teacher + kStudent,
+                   0),
+            live);
+}
+
+// Which row comes when is a matter of how many rows were recorded.
+TEST(RecordTest, ARunGoesOnWithTheStoreThatItBeganWith) {
+  const ScratchDir scratch;
+  const std::string store = scratch / "store", longer = scratch / "longer", dir = scratch / "run";
+  ASSERT_EQ(launch(record(store, {})).code, 0);
+  Arguments twice = record(longer, {});
+  twice[static_cast<size_t>(std::find(twice.begin(), twice.end(), "--train.steps") -
+                            twice.begin()) +
+        1] = "16";
+  ASSERT_EQ(launch(twice).code, 0);
+  const auto job = [&](const std::string& from) {
+    Arguments arguments = distill(
+        dir, {"--teacher.store", from, "--run.resume", "auto", "--train.checkpoint-every", "5"});
+    arguments[static_cast<size_t>(std::find(arguments.begin(), arguments.end(), "--train.steps") -
+                                  arguments.begin()) +
+              1] = "20";
+    return arguments;
+  };
+  ASSERT_EQ(launch(job(store)).code, 0);
+  for (const char* later : {"checkpoints/step-00000020", "stages", "summary.json"})
+    fs::remove_all(dir + "/" + later);
+  const Outcome outcome = launch(job(longer));
+  EXPECT_EQ(outcome.code, 2) << outcome.err;
+  EXPECT_NE(outcome.err.find("manifest.json: teacher is "), std::string::npos) << outcome.err;
+  EXPECT_EQ(launch(job(store)).code, 0);
+}
+
 TEST(RecordTest, ARecorderThatIsKilledGoesOnToTheSameBytes) {
   const ScratchDir scratch;
   const std::string store = scratch / "store";
@@ -337,8 +379,13 @@ TEST(RecordTest, TheDryRunDoesItsArithmetic) {
   for (const char* option : {"--record.store", "--record.parts", "--record.compression",
                              "--teacher.payload", "--train.steps", "--run.seed", "--config"})
     EXPECT_NE(help.out.find(option), std::string::npos) << option;
-  const Outcome replay =
-      launch(distill(scratch / "run", {"--teacher.store", "somewhere", "--dry-run"}));
+  const Arguments replays = distill(scratch / "run", {"--teacher.store", scratch / "store"});
+  Outcome replay = launch(replays + Arguments{"--dry-run"});
+  EXPECT_EQ(replay.code, 2);
+  EXPECT_NE(replay.err.find(scratch / "store/index.json: no such file"), std::string::npos)
+      << replay.err;
+  ASSERT_EQ(launch(record(scratch / "store", {})).code, 0);
+  replay = launch(replays + Arguments{"--dry-run"});
   EXPECT_EQ(replay.code, 0) << replay.err;
   EXPECT_NE(replay.out.find("replayed: nothing travels, 48 rows"), std::string::npos) << replay.out;
 }

@@ -30,6 +30,9 @@ const std::vector<Layout> kLayouts = {
      3,
      {"--launch.teachers", "1", "--train.shard-optimizer", "true", "--teacher.train-steps", "3",
       "--train.on-policy", "0.4"}},
+    {"colocated, 2 ranks, bf16, tokens of the student mixed in",
+     2,
+     {"--run.precision", "bf16", "--train.micro-batch", "1", "--train.scheduled-sampling", "0.8"}},
 };
 
 // Show: 2N steps against N, resume and N.
@@ -199,6 +202,77 @@ TEST(ResumeTest, WhatWouldTrainSomethingElseIsRefusedWithBothValues) {
   EXPECT_EQ(checkpoint_steps(dir + "/checkpoints").size(), 1u);  // after the last step
 }
 
+TEST(ResumeTest, ARefusedOverwriteLeavesTheOldRunAsItWas) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "run";
+  ASSERT_EQ(launch(train(dir, {})).code, 0);
+  std::map<std::string, std::string> before;
+  for (const char* file : {"/config.ini", "/metrics.jsonl", "/summary.json", "/stages/train.json"})
+    before[file] = read_text(dir + file);
+  Outcome outcome = launch(train(dir, {"--run.overwrite", "true", "--train.lr", "0.02",
+                                       "--data.source", "text", "--data.text", "/nowhere"}));
+  EXPECT_EQ(outcome.code, 2) << outcome.err;
+  for (const auto& [file, content] : before) EXPECT_EQ(read_text(dir + file), content) << file;
+  // Its result is not taken for one of the new learning rate.
+  outcome = launch(train(dir, {"--run.resume", "auto", "--train.lr", "0.02"}));
+  EXPECT_EQ(outcome.code, 2) << outcome.err;
+  EXPECT_NE(outcome.err.find("has train.lr 0.01, here it is 0.02"), std::string::npos)
+      << outcome.err;
+
+  // One that begins takes all of it away: what it cannot finish does not look finished.
+  outcome = launch(
+      train(dir, {"--run.overwrite", "true", "--train.lr", "0.02", "--debug.fault", "0:0:throw"}));
+  EXPECT_EQ(outcome.code, 1) << outcome.err;
+  for (const char* file : {"/summary.json", "/report.html", "/stages/train.json"})
+    EXPECT_FALSE(fs::exists(dir + file)) << file;
+  EXPECT_TRUE(checkpoint_steps(dir + "/checkpoints").empty());
+  EXPECT_NE(read_text(dir + "/config.ini").find("lr = 0.02\n"), std::string::npos);
+}
+
+TEST(ResumeTest, AResultOfOtherDataIsNotTaken) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "run", text = scratch / "text";
+  const auto write_lines = [&](const std::string& words) {
+    std::string lines;
+    for (int i = 0; i < 1000; ++i) lines += words + " " + std::to_string(i * i) + "\n";
+    write_text(text, lines);
+  };
+  const Arguments data = {"--data.source", "text", "--data.text", text};
+  const Arguments again = data + Arguments{"--run.resume", "auto"};
+  for (const bool distils : {false, true}) {
+    const auto job = [&](const Arguments& more) {
+      return launch(distils ? distill(dir, more) : train(dir, more));
+    };
+    write_lines("a line of the first text");
+    Outcome outcome = job(data);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    write_lines("a line of another text");
+    outcome = job(again);
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    const std::string stage = dir + "/stages/" + (distils ? "distilled-1" : "train") + ".json";
+    for (const std::string& words :
+         {stage + ": data is ", std::string(", here it is "),
+          std::string("go on with the data and the tokenizer that the run began with")})
+      EXPECT_NE(outcome.err.find(words), std::string::npos) << words << outcome.err;
+    // As an earlier version wrote it: the result alone.
+    write_lines("a line of the first text");
+    const std::string whole = read_text(stage), metrics = read_text(dir + "/metrics.jsonl");
+    write_text(stage, nlohmann::json::parse(whole).at("result").dump());
+    outcome = job(again);
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find(stage + ": does not say of which data"), std::string::npos)
+        << outcome.err;
+    // What it says to do helps: only the evaluation is done again.
+    fs::remove(stage);
+    outcome = job(again);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(read_text(dir + "/metrics.jsonl"), metrics);
+    EXPECT_EQ(nlohmann::json::parse(read_text(stage)).at("data"),
+              nlohmann::json::parse(whole).at("data"));
+    fs::remove_all(dir);
+  }
+}
+
 TEST(ResumeTest, AStoreThatWasBeingRecordedIsCompletedByItsOwnCommand) {
   const ScratchDir scratch;
   const std::string whole = scratch / "whole", cut = scratch / "cut", store = scratch / "store";
@@ -222,6 +296,17 @@ TEST(ResumeTest, AStoreThatWasBeingRecordedIsCompletedByItsOwnCommand) {
   outcome = launch({"record", "--config", store + "/config.ini", "--record.store", store});
   ASSERT_EQ(outcome.code, 0) << outcome.err;
   for (const auto& [path, content] : shards) EXPECT_EQ(read_text(path), content) << path;
+
+  // With other students it can go on when that one is finished, and not before.
+  const Arguments alone = options + Arguments{"--launch.teachers", "0", "--run.resume", "auto"};
+  outcome = launch(distill(cut, alone));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  cut_back(cut, 4);
+  outcome = launch(distill(cut, alone));
+  EXPECT_EQ(outcome.code, 2) << outcome.err;
+  EXPECT_NE(outcome.err.find("start as many student ranks, 2, or name another folder"),
+            std::string::npos)
+      << outcome.err;
 }
 
 }  // namespace

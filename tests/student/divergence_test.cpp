@@ -41,6 +41,24 @@ double loss_at(const at::Tensor& student, const SoftTargets& soft, const at::Ten
   return distillation_loss_(scratch, soft, labels, config).loss;
 }
 
+// log p = -103.6: half of that probability is no float any more.
+TEST(DivergenceLimitTest, JensenShannonOfADenormalProbabilityIsFinite) {
+  for (const double gap : {87.0, 102.0, 103.0, 103.3, 103.6, 103.9, 104.0, 110.0}) {
+    for (const double beta : {0.1, 0.5, 0.9}) {
+      LossConfig config{1.0, 1.0};
+      config.kind = "jsd";
+      config.beta = beta;
+      at::Tensor student = at::zeros({1, 40}), teacher = at::zeros({1, 40});  // (1, V)
+      student.narrow(1, 0, 20).fill_(-gap);
+      teacher.narrow(1, 0, 20).fill_(-200);
+      const LossSums sums = distillation_loss_(student, SoftTargets::of_logits(teacher),
+                                               at::full({1}, 30, at::kLong), config);
+      EXPECT_TRUE(std::isfinite(sums.loss)) << gap << " " << beta;
+      EXPECT_TRUE(at::isfinite(student).all().item<bool>()) << gap << " " << beta;
+    }
+  }
+}
+
 class DivergenceTest : public testing::TestWithParam<std::tuple<Divergence, double>> {};
 
 TEST_P(DivergenceTest, GradientEqualsCentralDifferencesOverIdsAndOverABucket) {

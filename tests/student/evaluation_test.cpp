@@ -153,6 +153,26 @@ TEST(EvaluationTest, EachPositionIsFittedByItsOwnTokens) {
   EXPECT_EQ(buckets[1].tokens, y.numel());
 }
 
+// One rank is asked in the middle of a pass: all leave, and nobody gets numbers of half the rows.
+TEST(EvaluationTest, NoPassEndsWithHalfOfItsRows) {
+  const std::unique_ptr<Corpus> corpus = open_corpus(DataConfig{}, "", false);
+  const Transformer model = small_model(corpus->vocab());
+  HeldOut data{corpus.get(), Part::kFit, 64, 64 * 23, 3};
+  const Communicator world = Communicator::world();
+  for (const int polls : {0, 1, 2}) {
+    int asked = 0;
+    data.asked_to_stop = [&] { return world.rank() == world.size() - 1 && asked++ >= polls; };
+    const auto stops = [&](const auto& pass) {
+      asked = 0;
+      EXPECT_THROW(pass(), EvaluationStopped) << "after " << polls;
+    };
+    stops([&] { calibrate(model, data, at::kFloat, world); });
+    stops([&] { evaluate(model, data, at::kFloat, world, {1.0}); });
+    stops([&] { calibrate_by_position(model, data, data, 3, 1.0, at::kFloat, world); });
+    stops([&] { compare_with_teacher(model, model, data, at::kFloat, world); });
+  }
+}
+
 TEST(EvaluationTest, AgreementWithTheTeacher) {
   const std::unique_ptr<Corpus> corpus = open_corpus(DataConfig{}, "", false);
   const Transformer student = small_model(corpus->vocab());

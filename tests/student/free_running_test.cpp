@@ -112,6 +112,29 @@ TEST(FreeRunningTest, MixingReplacesThatShare) {
   EXPECT_NEAR(share(some), 0.3 * differs, 0.03);
 }
 
+// Rows of a model's vocabulary that the data do not have are never drawn, however likely.
+TEST(FreeRunningTest, PaddingIsNotDrawn) {
+  const Transformer model = small_model();
+  Batch given = given_rows();
+  given.tokens.remainder_(4);
+  for (const int64_t vocab : {0, 4}) {
+    const DrawPlace place = {.seed = 1, .step = 5, .vocab = vocab};
+    FreeRunningConfig config;
+    config.temperature = 8;  // near to uniform
+    const int64_t written =
+        write_rows(model, at::kFloat, config, given, place).tokens.max().item<int64_t>();
+    const int64_t mixed = mix_rows(model, at::kFloat, 1, given, place).tokens.max().item<int64_t>();
+    EXPECT_EQ(written >= 4, vocab == 0);
+    EXPECT_EQ(mixed >= 4, vocab == 0);
+    Decoding search;
+    search.num_beams = 3;
+    EXPECT_EQ(write_rows(Decoder(model, at::kFloat), search, 3, given, place)
+                      .tokens.max()
+                      .item<int64_t>() >= 4,
+              vocab == 0);
+  }
+}
+
 TEST(FreeRunningTest, TheShareOfStepsIsThatOfTheOption) {
   FreeRunningConfig config;
   for (const double share : {0.0, 0.25, 1.0}) {

@@ -38,6 +38,18 @@ TEST_P(HiddenMatchTest, GradientsEqualAutograd) {
   EXPECT_TRUE(at::allclose(match.gradient(), p.grad(), 1e-9, 1e-12));
 }
 
+TEST(HiddenMatchCosineTest, ZerosHaveNoDirection) {
+  HiddenMatch match({.weight = 1, .kind = "cosine"}, {}, kStudent, kTeacher, 1,
+                    at::zeros({1}, at::kDouble));
+  at::Tensor of_hidden = at::zeros({kTokens, kStudent}, at::kDouble);  // (N, C)
+  const double value =
+      match.loss(at::zeros_like(of_hidden), at::ones({kTokens, kTeacher}, at::kDouble),
+                 at::zeros({kTokens}, at::kLong), of_hidden);
+  EXPECT_EQ(value, kTokens);
+  EXPECT_EQ(of_hidden.abs().max().item<double>(), 0);
+  EXPECT_EQ(match.gradient().abs().max().item<double>(), 0);
+}
+
 TEST_P(HiddenMatchTest, EqualWidthsBeginEqual) {
   at::manual_seed(4);
   const at::Tensor hidden = at::randn({kTokens, kStudent});  // (N, C)

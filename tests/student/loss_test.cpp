@@ -130,6 +130,7 @@ TEST(LossTest, RefusesBadTemperaturesAndWeights) {
 
 TEST(LossTest, AlphaBetaAndTemperatureOfAStep) {
   LossConfig config{0.5, 2.0};
+  config.kind = "mixed";
   config.beta = 0.25;
   const LossConfig same = config.at(7, 10);
   EXPECT_EQ(same.alpha, 0.5);
@@ -145,6 +146,37 @@ TEST(LossTest, AlphaBetaAndTemperatureOfAStep) {
   EXPECT_EQ(later.temperature, 2);
   config.validate();
   config.check_places(5);
+}
+
+// At its ends jsd is the plain KL; beside them it is beta times that, so the loss would jump.
+TEST(LossTest, AScheduleOfJsdStaysOffTheEnds) {
+  const Block block = random_block(4, 13, 1.0);
+  LossConfig config{1.0, 1.0};
+  config.kind = "jsd";
+  config.beta = 0;
+  const double end = value(block, block.student, config).loss;
+  config.beta = 0.01;
+  EXPECT_LT(value(block, block.student, config).loss, 0.05 * end);
+
+  const auto message = [&](const std::string& kind, const std::string& beta) -> std::string {
+    config.kind = kind;
+    config.beta_schedule = Schedule::parse(beta, "loss.beta");
+    try {
+      config.validate();
+    } catch (const c10::ValueError& error) {
+      return error.what_without_backtrace();
+    }
+    return "accepted";
+  };
+  for (const std::string beta :
+       {"0:0,100%:1", "0:0.5,100%:1", "0:0,100%:0.5", "step 0:0.5,50%:0"}) {
+    const std::string said = message("jsd", beta);
+    EXPECT_EQ(said.find("--loss.beta is " + beta + " with --loss.kind jsd: "), 0u) << said;
+    EXPECT_NE(said.find("0.05 to 0.95"), std::string::npos) << said;
+    EXPECT_EQ(message("mixed", beta), "accepted");  // goes from one KL to the other
+  }
+  for (const char* beta : {"0", "1", "0:1,100%:1", "0:0.05,100%:0.95"})
+    EXPECT_EQ(message("jsd", beta), "accepted") << beta;
 }
 
 TEST(LossTest, RefusesSchedulesThatGoTooFar) {

@@ -97,6 +97,10 @@ TEST_F(StudentModelTest, RefusesWhatCannotBeKept) {
     s.model.layers = 3;
   });
   names("--student.init /nowhere", [](StudentModel& s) { s.init = "/nowhere"; });
+  names("--student.path " + dir_ +
+            " has layers 12, but --student.init teacher cuts a student with "
+            "layers 6 from the teacher: give --student.init random",
+        [&](StudentModel& s) { s.model.path = dir_; });
   names("needs --student.init teacher", [](StudentModel& s) {
     s.init = "random";
     s.keep_layers = "0";
