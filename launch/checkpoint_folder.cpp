@@ -74,16 +74,21 @@ std::optional<int64_t> best_step(const std::string& dir) {
   return none ? std::nullopt : step_of(target.string());
 }
 
-bool beats_the_best(const std::string& dir, const CheckpointManifest& manifest) {
-  if (!manifest.nll) return false;
-  const std::optional<int64_t> best = best_step(dir);
-  if (!best || *best == manifest.step) return true;
+/// Of the checkpoint of `step`; nothing where it was not measured, or the manifest is not whole.
+std::optional<double> nll_of(const std::string& dir, int64_t step) {
   try {
-    const CheckpointManifest other = read_manifest(dir + "/" + checkpoint_name(*best));
-    return !other.nll || *manifest.nll < *other.nll;
+    return read_manifest(dir + "/" + checkpoint_name(step)).nll;
   } catch (const c10::Error&) {
-    return true;  // it is gone, or damaged
+    return std::nullopt;
   }
+}
+
+bool beats_the_best(const std::string& dir, int64_t step, std::optional<double> nll) {
+  if (!nll) return false;
+  const std::optional<int64_t> best = best_step(dir);
+  if (!best || *best == step) return true;
+  const std::optional<double> other = nll_of(dir, *best);  // nothing: it is gone
+  return !other || *nll < *other;
 }
 
 /// First under a temporary name, so that nobody takes half of it for a damaged checkpoint.
@@ -161,7 +166,7 @@ void publish_checkpoint(const std::string& dir, const CheckpointManifest& manife
   rename_folder(temporary, dir + "/" + name);
   sync_folder(dir);
   point(dir, kLatest, name);
-  if (beats_the_best(dir, manifest)) point(dir, kBest, name);
+  if (beats_the_best(dir, manifest.step, manifest.nll)) point(dir, kBest, name);
   sync_folder(dir);
   if (keep == 0) return;
   const std::optional<int64_t> best = best_step(dir);
@@ -176,6 +181,37 @@ void publish_checkpoint(const std::string& dir, const CheckpointManifest& manife
 void remove_temporary_checkpoint(const std::string& dir, int64_t step) {
   std::error_code ignored;
   fs::remove_all(dir + "/" + checkpoint_name(step) + kTemporary, ignored);
+}
+
+bool has_checkpoints(const std::string& dir) {
+  const std::vector<fs::path> folders = with_stages(dir);
+  return std::any_of(folders.begin(), folders.end(), [](const fs::path& folder) {
+    return !checkpoint_steps(folder.string()).empty();
+  });
+}
+
+int64_t remove_later_checkpoints(const std::string& dir, const std::string& name) {
+  const std::optional<int64_t> last = step_of(name), best = best_step(dir);
+  if (!last) return 0;
+  int64_t removed = 0;
+  for (const int64_t step : checkpoint_steps(dir)) {
+    if (step <= *last) continue;
+    remove_checkpoint(dir, step);
+    const std::string path = dir + "/" + checkpoint_name(step);
+    std::error_code ignored;
+    TORCH_CHECK(!fs::exists(path, ignored), "cannot remove ", path);
+    ++removed;
+  }
+  point(dir, kLatest, name);
+  if (best && *best > *last) {
+    std::error_code ignored;
+    fs::remove(dir + "/" + kBest, ignored);
+    for (const int64_t step : checkpoint_steps(dir)) {
+      if (beats_the_best(dir, step, nll_of(dir, step))) point(dir, kBest, checkpoint_name(step));
+    }
+  }
+  sync_folder(dir);
+  return removed;
 }
 
 void remove_stale_checkpoints(const std::string& dir) {

@@ -49,6 +49,13 @@ void publish_checkpoint(const std::string& dir, const CheckpointManifest& manife
 /// Removes DIR/step-N.tmp.
 void remove_temporary_checkpoint(const std::string& dir, int64_t step);
 
+/// Whether `dir` or a folder of its stages holds a checkpoint.
+bool has_checkpoints(const std::string& dir);
+
+/// Goes back to the checkpoint DIR/NAME: removes those of later steps, and the links point to what
+/// is left. Returns how many went. Throws c10::Error naming the path where one cannot be removed.
+int64_t remove_later_checkpoints(const std::string& dir, const std::string& name);
+
 /// Removes what a killed job left under temporary names in `dir` and in the folders of its stages.
 void remove_stale_checkpoints(const std::string& dir);
 

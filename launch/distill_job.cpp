@@ -39,6 +39,12 @@ DistillJob::DistillJob(const DistillConfig& options, const Communicator& everyon
   transport.wish = transport_from_name(config.teacher.transport);
   transport.node_of_rank = machine.node_of_rank;
   transport.device = machine.device;
+  transport.students_write = config.train.free_running.any();
+  const WorkPlan work = plan(0);
+  const int count = static_cast<int>(placement.students.size());
+  for (int student = 1; student < count; ++student)
+    transport.equal_units =
+        transport.equal_units && work.units(student, count).size() == work.units(0, count).size();
   transports_ = std::make_unique<SoftTargetTransports>(world, placement, channel(), transport);
 }
 
@@ -50,7 +56,9 @@ std::string DistillJob::describe_stream() const {
 
 bool DistillJob::stops() const { return any_asked_to_stop(world, stopped_); }
 
-std::string DistillJob::stop_words() const { return temper::stop_words(trained_) + trained_what_; }
+std::string DistillJob::stop_words() const {
+  return temper::stop_words(trained_, resumption_.goes_on()) + trained_what_;
+}
 
 std::optional<ModelResult> DistillJob::judge_model(const Transformer& model,
                                                    const std::string& name, uint64_t seed,
@@ -86,8 +94,8 @@ CheckpointManifest DistillJob::manifest(const std::string& name, uint64_t seed) 
   return manifest;
 }
 
-bool DistillJob::take_result(const std::string& name) {
-  const auto finished = resumption_.result(name);
+bool DistillJob::take_result(const std::string& name, uint64_t seed) {
+  const auto finished = resumption_.result(manifest(name, seed));
   if (!finished) return false;
   if (!speaks()) return true;
   say("resume  " + name + ": finished before");
@@ -100,7 +108,8 @@ void DistillJob::finish_stage(const std::string& name, const ModelResult& result
                               const TrainingSummary& trained) {
   summary_.results.push_back(result);
   if (name == kMainStage) summary_.training = trained;
-  resumption_.finish(name, {{"result", to_json(result)}, {"training", to_json(trained)}});
+  resumption_.finish(manifest(name, result.seed),
+                     {{"result", to_json(result)}, {"training", to_json(trained)}});
 }
 
 std::string DistillJob::tensorboard_dir(const std::string& model) const {
@@ -146,6 +155,8 @@ ChannelConfig DistillJob::channel() const {
 
 void DistillJob::open_tee(const std::string& ini) {
   if (config.tee.empty()) return;
+  // Then all of it is recorded, and other ranks may do what is left of the run.
+  if (resumption_.result(manifest(kMainStage, static_cast<uint64_t>(config.run.seed)))) return;
   const bool colocated = placement.colocated();
   StoreRequest request;
   request.option = "--teacher.tee";
@@ -188,8 +199,8 @@ std::unique_ptr<SoftTargetSource> DistillJob::source(const WorkPlan& work, uint6
 
 void DistillJob::distil(int64_t repetition) {
   const std::string name = "distilled-" + std::to_string(repetition + 1);
-  if (take_result(name)) return;
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
+  if (take_result(name, seed)) return;
   const ResumePoint from = resumption_.point(manifest(name, seed));
   WorkPlan work = plan(seed);
   work.first_step = from.step();
@@ -245,7 +256,8 @@ void DistillJob::distil(int64_t repetition) {
   if (!placement.colocated())
     own.teacher_reports = [this] { return receive_reports(world, placement); };
   own.source = soft_targets.get();
-  if (config.loss.hidden.weight > 0) own.match_width = payload().width;
+  if (config.loss.hidden.weight > 0)
+    own.match_width = (config.replays() ? inputs_.store.index.payload : payload()).width;
   own.lookahead = config.teacher.lookahead;
   trained_ = run_training(student, own, *students_, role_);
   trained_what_ = "";
@@ -292,14 +304,14 @@ int64_t DistillJob::last_step_begun(const WorkPlan& work, int64_t step) const {
 
 void DistillJob::train_on_hard_labels(int64_t repetition) {
   const std::string name = "hard-labels-" + std::to_string(repetition + 1);
-  if (take_result(name)) return;
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
+  if (take_result(name, seed)) return;
   const ResumePoint from = resumption_.point(manifest(name, seed));
   if (is_teacher_) return;
   Transformer student = new_student(seed);
   TrainingStage own = stage("hard    ", name, seed);
   own.from = from;
-  own.train.free_running = {};
+  own.train.free_running.on_policy = 0;  // nobody has labelled what a student writes
   if (repetition == 0) {
     own.metrics_path = dir + "/hard-labels-metrics.jsonl";
     own.tensorboard_dir = tensorboard_dir("hard-labels");

@@ -37,7 +37,7 @@ class DistillJob {
   /// With the payload hidden, the students need the teacher's head. Sent once.
   void send_head();
   /// With --teacher.tee: makes the store that the first student's soft targets go to, or goes on
-  /// with it. `ini` is the resolved configuration.
+  /// with it, unless that student is finished. `ini` is the resolved configuration.
   void open_tee(const std::string& ini);
   /// One student on soft targets. The first is the run's student: saved with its temperature as
   /// soon as it has one.
@@ -71,10 +71,10 @@ class DistillJob {
   /// The teacher's fingerprint, on every rank. Collective.
   std::string fingerprint_of_teacher() const;
   TrainingStage stage(const std::string& title, const std::string& name, uint64_t seed) const;
-  /// What checkpoints of the stage `name` say of it.
+  /// What checkpoints and results of the stage `name` say of it.
   CheckpointManifest manifest(const std::string& name, uint64_t seed) const;
-  /// Takes over the result of a student's stage, if it is finished.
-  bool take_result(const std::string& name);
+  /// Takes over the result of a student's stage, if it is finished. Collective.
+  bool take_result(const std::string& name, uint64_t seed);
   void say_missing_shards() const;
   void finish_stage(const std::string& name, const ModelResult& result,
                     const TrainingSummary& trained);

@@ -87,33 +87,37 @@ Json to_json(const ModelResult& result) {
 
 namespace {
 
+/// A number that is not finite is written as null: JSON has none.
+double number(const Json& json) { return json.is_null() ? NAN : json.get<double>(); }
+
 Metrics metrics_from_json(const Json& json) {
   Metrics metrics;
-  metrics.nll = json.at("nll");
-  metrics.perplexity = json.at("perplexity");
-  metrics.accuracy = json.at("accuracy");
-  metrics.ece = json.at("ece");
-  metrics.ece_equal_mass = json.at("ece_equal_mass");
-  metrics.ece_classwise = json.at("ece_classwise");
-  metrics.brier = json.at("brier");
-  metrics.entropy = json.at("entropy");
+  metrics.nll = number(json.at("nll"));
+  metrics.perplexity = std::exp(metrics.nll);  // infinite where the NLL is above 709
+  metrics.accuracy = number(json.at("accuracy"));
+  metrics.ece = number(json.at("ece"));
+  metrics.ece_equal_mass = number(json.at("ece_equal_mass"));
+  metrics.ece_classwise = number(json.at("ece_classwise"));
+  metrics.brier = number(json.at("brier"));
+  metrics.entropy = number(json.at("entropy"));
   metrics.tokens = json.at("tokens");
   metrics.temperature = json.at("temperature");
   metrics.arg_max_changed = json.at("arg_max_changed");
   for (size_t i = 0; i < metrics.bins.size(); ++i) {
     const Json& bin = json.at("bins").at(i);
-    metrics.bins[i] = {bin.at("tokens"), bin.at("confidence"), bin.at("accuracy")};
+    metrics.bins[i] = {bin.at("tokens"), number(bin.at("confidence")), number(bin.at("accuracy"))};
   }
   metrics.intervals.sequences = json.at("sequences");
   if (json.contains("intervals")) {
     for (const auto& [name, interval] : named(metrics.intervals)) {
       const Json& ends = json.at("intervals").at(name);
-      *interval = {ends.at(0), ends.at(1)};
+      *interval = {number(ends.at(0)), number(ends.at(1))};
     }
   }
   if (json.contains("exact")) {
     const Json& exact = json.at("exact");
-    metrics.exact = ExactMetrics{exact.at("kl"), exact.at("ece"), exact.at("confidence_error")};
+    metrics.exact = ExactMetrics{number(exact.at("kl")), number(exact.at("ece")),
+                                 number(exact.at("confidence_error"))};
   }
   return metrics;
 }
@@ -128,9 +132,9 @@ std::vector<PositionBucket> positions_from_json(const Json& json) {
     bucket.fit.passes = each.at("passes");
     bucket.fit.undetermined = each.at("undetermined");
     bucket.tokens = each.at("tokens");
-    bucket.nll_before = each.at("nll_before");
-    bucket.nll_single = each.at("nll_single");
-    bucket.nll_after = each.at("nll_after");
+    bucket.nll_before = number(each.at("nll_before"));
+    bucket.nll_single = number(each.at("nll_single"));
+    bucket.nll_after = number(each.at("nll_after"));
     positions.push_back(bucket);
   }
   return positions;
@@ -166,7 +170,7 @@ ModelResult result_from_json(const Json& json) {
   result.fit_before = metrics_from_json(json.at("fit").at("before"));
   result.fit_after = metrics_from_json(json.at("fit").at("after"));
   for (const Json& point : json.at("fit").value("nll_curve", Json::array())) {
-    result.nll_curve.push_back({point.at("temperature"), point.at("nll")});
+    result.nll_curve.push_back({point.at("temperature"), number(point.at("nll"))});
   }
   result.test_before = metrics_from_json(json.at("test").at("before"));
   result.test_after = metrics_from_json(json.at("test").at("after"));

@@ -12,6 +12,7 @@
 #include "data/json_input.h"
 #include "launch/checkpoint_folder.h"
 #include "launch/progress.h"
+#include "launch/run_folder.h"
 #include "launch/same_training.h"
 
 namespace temper {
@@ -54,10 +55,9 @@ nlohmann::json read_results(const fs::path& dir) {
   return results;
 }
 
-/// Throws unless the checkpoint is one of the stage that `expected` describes.
+/// Throws unless `found`, which the file `path` says, is of the stage that `expected` describes.
 void check_fits(const CheckpointManifest& found, const CheckpointManifest& expected,
-                const std::string& dir) {
-  const std::string path = dir + "/" + kManifestFile;
+                const std::string& path) {
   check_same_training(found.configuration, expected.configuration, path);
   const auto same = [&](const char* field, const auto& theirs, const auto& ours,
                         const char* remedy) {
@@ -70,6 +70,29 @@ void check_fits(const CheckpointManifest& found, const CheckpointManifest& expec
        "go on with the data and the tokenizer that the run began with");
   same("teacher", found.teacher, expected.teacher,
        "go on with the teacher that the run began with");
+}
+
+/// The file of a finished stage: as a checkpoint's manifest what it is of, and the result.
+nlohmann::ordered_json stage_json(const CheckpointManifest& of,
+                                  const nlohmann::ordered_json& result) {
+  return {{"stage", of.stage},     {"seed", of.seed},  {"data", of.data},
+          {"teacher", of.teacher}, {"result", result}, {"configuration", of.configuration}};
+}
+
+/// What the result is of. Throws c10::ValueError where the file does not say it.
+CheckpointManifest read_stage(const nlohmann::json& file, const std::string& path) {
+  const JsonFields fields(file, path);
+  TORCH_CHECK_VALUE(fields.has("configuration") && fields.has("result"), path,
+                    ": does not say of which data, teacher and configuration it is the result, as "
+                    "files of earlier versions of temper do not; remove it, and the stage is done "
+                    "again, or begin anew with --run.resume no --run.overwrite true");
+  CheckpointManifest of;
+  of.stage = fields.text("stage");
+  of.seed = fields.integer("seed");
+  of.data = fields.text("data");
+  of.teacher = fields.text("teacher");
+  of.configuration = fields.text("configuration");
+  return of;
 }
 
 }  // namespace
@@ -99,43 +122,56 @@ Resumption::Resumption(std::string resume, std::string run_dir, std::string main
     if (world_.rank() != 0) return;
     const std::string stages = run_dir_ + "/stages", all = run_dir_ + "/" + kCheckpoints;
     std::error_code ignored;
+    remove_unfinished_run_files(run_dir_);
     if (resume_ == "no") {
+      // The configuration last: nothing of the old run must stand beside the new one's.
       for (const fs::path& file : result_files(stages)) fs::remove(file, ignored);
       remove_checkpoints(all);
+      clear_run_folder(run_dir_);
     }
+    // That of a run that goes on stays until it does.
+    if (resume_ == "no" || !has_run_configuration(run_dir_))
+      write_run_configuration(run_dir_, ini_);
     remove_stale_checkpoints(all);
     nlohmann::json results = read_results(stages);
+    const bool goes_on = !results.empty() || has_checkpoints(all);
     if (resume_ != "no" && resume_ != "auto") {
       // What came after the checkpoint is done again.
       const fs::path parent = resolved(resume_).parent_path();
       const std::string stage = parent == resolved(all) ? main_stage_ : parent.filename().string();
-      std::vector<std::string> later;
       for (const auto& [name, result] : results.items()) {
-        if (name == stage || (stage == main_stage_ && name != "teacher")) later.push_back(name);
+        if (name == stage || (stage == main_stage_ && name != "teacher")) later_.push_back(name);
       }
-      for (const std::string& name : later) {
-        results.erase(name);
-        fs::remove(stages + "/" + name + ".json", ignored);
-      }
+      for (const std::string& name : later_) results.erase(name);
     }
-    text = results.dump();
+    text = nlohmann::json{{"results", results}, {"goes_on", goes_on}}.dump();
   });
-  results_ = nlohmann::json::parse(world_.broadcast(text, 0));
+  const nlohmann::json known = nlohmann::json::parse(world_.broadcast(text, 0));
+  results_ = known.at("results");
+  goes_on_ = known.at("goes_on");
 }
 
-std::optional<nlohmann::json> Resumption::result(const std::string& stage) const {
-  const auto found = results_.find(stage);
-  return found == results_.end() ? std::nullopt : std::optional<nlohmann::json>(*found);
+std::string Resumption::stage_file(const std::string& stage) const {
+  return run_dir_ + "/stages/" + stage + ".json";
 }
 
-void Resumption::finish(const std::string& stage, const nlohmann::ordered_json& result) const {
+std::optional<nlohmann::json> Resumption::result(const CheckpointManifest& expected) const {
+  const auto found = results_.find(expected.stage);
+  if (found == results_.end()) return std::nullopt;
+  const std::string path = stage_file(expected.stage);
+  agree(world_, [&] { check_fits(read_stage(*found, path), expected, path); });
+  return found->at("result");
+}
+
+void Resumption::finish(const CheckpointManifest& of, const nlohmann::ordered_json& result) const {
   const std::string dir = run_dir_ + "/stages";
   std::error_code failure;
   fs::create_directories(dir, failure);
   TORCH_CHECK(!failure, "cannot make the folder ", dir, ": ", failure.message());
-  write_text_file(dir + "/" + stage + ".json", result.dump(2) + "\n");
-  if (stage != main_stage_) remove_checkpoints(checkpoints(stage));
-  if (stage != main_stage_) fs::remove(checkpoints(stage), failure);  // if it is empty now
+  write_text_file(stage_file(of.stage), stage_json(of, result).dump(2) + "\n");
+  if (of.stage == main_stage_) return;
+  remove_checkpoints(checkpoints(of.stage));
+  fs::remove(checkpoints(of.stage), failure);  // if it is empty now
 }
 
 std::string Resumption::checkpoints(const std::string& stage) const {
@@ -151,6 +187,26 @@ CheckpointManifest Resumption::manifest(const std::string& stage, uint64_t seed,
   manifest.data = format("%016llx", static_cast<unsigned long long>(data));
   manifest.configuration = ini_;
   return manifest;
+}
+
+/// The stage goes on from `point`, or begins. On rank 0.
+void Resumption::take(const ResumePoint& point, bool named) const {
+  write_run_configuration(run_dir_, ini_);
+  if (!named) return;
+  // Or the next `auto` would take what the run was to go back from.
+  const fs::path path(point.dir);
+  const int64_t removed =
+      remove_later_checkpoints(path.parent_path().string(), path.filename().string());
+  std::error_code failure;
+  for (const std::string& stage : later_) {
+    fs::remove(stage_file(stage), failure);
+    TORCH_CHECK(!failure, "cannot remove ", stage_file(stage), ": ", failure.message());
+  }
+  std::string words = removed == 0 ? "" : std::to_string(removed) + " checkpoint";
+  if (removed > 1) words += "s";
+  for (const std::string& stage : later_)
+    words += (words.empty() ? "" : ", ") + ("the result of " + stage);
+  if (!words.empty()) say("resume  removed, since they came after it: " + words);
 }
 
 ResumePoint Resumption::point(const CheckpointManifest& expected) const {
@@ -188,7 +244,7 @@ ResumePoint Resumption::point(const CheckpointManifest& expected) const {
     }
     trouble = world_.broadcast(trouble, 0);
     if (trouble.empty()) {
-      agree(world_, [&] { check_fits(point.manifest, expected, point.dir); });
+      agree(world_, [&] { check_fits(point.manifest, expected, point.dir + "/" + kManifestFile); });
       if (speaks) {
         if (!damage.empty()) say("warning: " + damage + "; going back to an earlier checkpoint");
         say(format("resume  %s: step %lld, saved by %lld student%s and %lld teacher%s",
@@ -198,6 +254,9 @@ ResumePoint Resumption::point(const CheckpointManifest& expected) const {
                    static_cast<long long>(point.manifest.teachers),
                    point.manifest.teachers == 1 ? "" : "s"));
       }
+      agree(world_, [&] {
+        if (speaks) take(point, named);
+      });
       return point;
     }
     damage += (damage.empty() ? "" : "; ") + trouble;
@@ -208,6 +267,9 @@ ResumePoint Resumption::point(const CheckpointManifest& expected) const {
   });
   if (speaks)
     say("resume  " + dir + ": no checkpoint of " + expected.stage + " yet, it begins at step 0");
+  agree(world_, [&] {
+    if (speaks) take({}, /*named=*/false);
+  });
   return {};
 }
 

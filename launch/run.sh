@@ -33,7 +33,10 @@ usage: launch/run.sh [-n RANKS] [--max-restarts N] [--srun] [launcher's options]
   -n RANKS           ranks to start
   --max-restarts N   how often a run that crashed is started again from its last checkpoint, with
                      --run.resume auto (0); not after exit codes 2 (configuration) and 4 (numeric trouble),
-                     nor where it ends within 10 seconds 5 times in a row
+                     nor where it ends within 10 seconds 5 times in a row. A checkpoint that --run.resume
+                     names is gone back to once. The run must have a name: --run.dir, on the command line or
+                     in the --config file. There is a checkpoint every --train.checkpoint-every steps; with 0,
+                     the default, there is none before the end, and a run that crashed begins anew
   --srun             start ranks with 'srun --mpi=pmix' instead of mpirun, within a job of Slurm
   --help             print this and stop
 
@@ -123,20 +126,86 @@ stopped_early() {
   exit $stopped_code
 }
 
-# Sets `arguments`: those given, and --run.resume auto in the place of what they say of it.
+# A run goes back to a checkpoint that --run.resume names once: as soon as temper has taken it, it removes the later ones.
+# A job that crashed before that must name it again; after that `auto` goes on from what was saved since.
+named=  # that checkpoint's folder
+later=  # the later ones when this script began
+find_named() {
+  local resume=
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --run.resume) resume="${2:-}" ;;
+      --run.resume=*) resume="${1#*=}" ;;
+    esac
+    shift
+  done
+  case "$resume" in '' | no | auto) return ;; esac
+  named="$(CDPATH='' cd -P -- "$resume" 2>/dev/null && pwd)"
+  later="$(later_checkpoints)"
+}
+
+# A line for each checkpoint after the named one, which tells it from another of the same step.
+later_checkpoints() {
+  local file step
+  for file in "${named%/*}"/step-*/manifest.json; do
+    step="${file%/manifest.json}"
+    if [ "${step##*/step-}" -gt "${named##*/step-}" ] 2>/dev/null; then stat -c '%n %i %y' "$file"; fi
+  done
+}
+
+was_taken() { [ -z "$later" ] || ! grep -qxF -- "$later" <<<"$(later_checkpoints)"; }
+
+# Sets `arguments`: those given, and --run.resume auto in the place of what they say of it, and of writing over a run.
 resume() {
+  arguments=("$@")
+  [ -z "$named" ] || was_taken || return 0
   arguments=()
   while [ $# -gt 0 ]; do
     case "$1" in
-      --run.resume) shift ;;
-      --run.resume=*) ;;
+      --run.resume | --run.overwrite) shift ;;
+      --run.resume=* | --run.overwrite=*) ;;
+      --run.dir) if [ -n "$named" ]; then shift; else arguments+=("$1"); fi ;;
+      --run.dir=*) [ -n "$named" ] || arguments+=("$1") ;;
       *) arguments+=("$1") ;;
     esac
     [ $# -eq 0 ] || shift
   done
-  arguments+=(--run.resume auto)
+  arguments+=(--run.resume auto --run.overwrite false)
+  # `auto` wants the folder, and who names a checkpoint need not give it.
+  [ -z "$named" ] || arguments+=(--run.dir "${named%/checkpoints/*}")
 }
 
+# Whether the arguments or their --config file give the run a name, by which a restart finds it.
+names_run() {
+  local config='' dir='' given=''
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --run.dir) given=1 dir="${2:-}" ;;
+      --run.dir=*) given=1 dir="${1#*=}" ;;
+      --config) config="${2:-}" ;;
+      --config=*) config="${1#*=}" ;;
+    esac
+    shift
+  done
+  [ -z "$named" ] || return 0
+  if [ -n "$given" ]; then [ -n "$dir" ]; return; fi
+  [ -n "$config" ] || return 1
+  [ -f "$config" ] || return 0  # temper says what is wrong with it
+  awk '
+    { gsub(/^[ \t\r]+|[ \t\r]+$/, "") }
+    /^#/ { next }
+    /^\[/ { section = $0; gsub(/[][ \t]/, "", section); section = section "."; next }
+    { key = value = $0
+      sub(/[ \t]*=.*/, "", key)
+      sub(/^[^=]*=[ \t]*/, "", value)
+      if (section key == "run.dir" && value != "" && value != "\"\"") found = 1 }
+    END { exit !found }' "$config"
+}
+
+find_named "$@"
+if [ "$max_restarts" -gt 0 ] && ! names_run "$@"; then
+  refuse "--max-restarts $max_restarts, but the run has no name by which it could go on: give --run.dir DIR"
+fi
 arguments=("$@")
 at_once=0  # runs in a row that ended before they can have done anything
 for ((restarts = 0; ; ++restarts)); do

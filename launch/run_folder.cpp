@@ -1,6 +1,7 @@
 #include "launch/run_folder.h"
 
 #include <c10/util/Exception.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -22,6 +23,8 @@ namespace temper {
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr const char* kConfiguration = "config.ini";
 
 std::string default_dir(const std::string& command) {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
@@ -54,46 +57,83 @@ std::string read_text_file(const std::string& path) {
   return text.str();
 }
 
-// A job that was refused before its first step leaves its configuration and no more; that may be
-// written again. A config.ini that temper did not write may not.
+// Each of these may be all that is left of a run, and the next one would write over it. A job that
+// was refused before its first step leaves its configuration and no more; that may be written
+// again. A config.ini that temper did not write may not.
 bool holds_run(const std::string& dir) {
   std::error_code ignored;
-  for (const char* name : {"metrics.jsonl", "teacher-metrics.jsonl", "summary.json"}) {
+  for (const char* name : {"metrics.jsonl", "teacher-metrics.jsonl", "summary.json", "report.html",
+                           "checkpoints", "stages", "student", "model", "teacher"}) {
     if (fs::exists(fs::path(dir) / name, ignored)) return true;
   }
-  std::ifstream config(fs::path(dir) / "config.ini");
+  std::ifstream config(fs::path(dir) / kConfiguration);
   std::string first;
   return std::getline(config, first) && first.rfind(kResolvedIniMark, 0) != 0;
 }
 
 }  // namespace
 
+std::string check_run_folder(const RunConfig& config, const std::string& command,
+                             const std::string& ini) {
+  const std::string dir = folder_of(config, command);
+  if (config.resume != "no" && holds_run(dir)) {
+    const std::string path = dir + "/" + kConfiguration;
+    check_same_training(read_text_file(path), ini, path);
+  } else {
+    TORCH_CHECK_VALUE(config.overwrite || !holds_run(dir), "--run.dir ", dir,
+                      " holds a run already: name another folder, go on with it by --run.resume "
+                      "auto, or give --run.overwrite true");
+  }
+  return dir;
+}
+
 std::string open_run_folder(const RunConfig& config, const std::string& command,
                             const std::string& ini, const Communicator& world) {
   std::string dir;
   agree(world, [&] {
     if (world.rank() != 0) return;
-    dir = folder_of(config, command);
-    if (config.resume != "no" && holds_run(dir)) {
-      check_same_training(read_text_file(dir + "/config.ini"), ini, dir + "/config.ini");
-    } else {
-      TORCH_CHECK_VALUE(config.overwrite || !holds_run(dir), "--run.dir ", dir,
-                        " holds a run already: name another folder, go on with it by --run.resume "
-                        "auto, or give --run.overwrite true");
-    }
+    dir = check_run_folder(config, command, ini);
     std::error_code error;
     fs::create_directories(dir, error);
     TORCH_CHECK_VALUE(!error && fs::is_directory(dir), "--run.dir ", dir,
                       ": cannot make this folder (", error ? error.message() : "it is a file",
                       "); name one that you may write to");
-    try {
-      write_text_file(dir + "/config.ini", ini);
-    } catch (const c10::Error& e) {
-      TORCH_CHECK_VALUE(false, "--run.dir ", dir, ": ", e.what_without_backtrace(),
-                        "; name a folder that you may write to");
-    }
+    TORCH_CHECK_VALUE(::access(dir.c_str(), W_OK | X_OK) == 0, "--run.dir ", dir, ": ",
+                      std::strerror(errno), "; name a folder that you may write to");
   });
   return world.broadcast(dir, 0);
+}
+
+void write_run_configuration(const std::string& dir, const std::string& ini) {
+  const std::string path = dir + "/" + kConfiguration;
+  std::error_code ignored;
+  if (!ini.empty() && fs::file_size(path, ignored) == ini.size() && read_text_file(path) == ini)
+    return;
+  try {
+    write_text_file(path, ini);
+  } catch (const c10::Error& e) {
+    TORCH_CHECK_VALUE(false, "--run.dir ", dir, ": ", e.what_without_backtrace(),
+                      "; name a folder that you may write to");
+  }
+}
+
+bool has_run_configuration(const std::string& dir) {
+  std::error_code ignored;
+  return fs::exists(fs::path(dir) / kConfiguration, ignored);
+}
+
+void clear_run_folder(const std::string& dir) {
+  if (!holds_run(dir)) return;
+  std::error_code ignored;
+  // Last what says that there is a run, so that it is cleared to the end after a kill.
+  for (const char* name : {"hard-labels-metrics.jsonl", "report.html", "teacher-metrics.jsonl",
+                           "summary.json", "metrics.jsonl"})
+    fs::remove(fs::path(dir) / name, ignored);
+}
+
+void remove_unfinished_run_files(const std::string& dir) {
+  for (const char* folder : {"", "/stages", "/student", "/model", "/teacher"})
+    remove_unfinished_files(dir + folder);
 }
 
 std::vector<nlohmann::ordered_json> read_metrics_before(const std::string& path, int64_t end) {

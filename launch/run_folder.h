@@ -11,11 +11,29 @@
 
 namespace temper {
 
-/// Chooses the folder's name if none is given, makes it, and writes config.ini; on world rank 0,
-/// the others learn the name. Throws AgreedError where it cannot be written, or holds a run already
-/// and run.overwrite is false; with run.resume a run that trains something else. Collective.
+/// Chooses the folder's name if none is given, and makes it; on world rank 0, the others learn the
+/// name. What is there is not changed yet. Throws AgreedError where it cannot be written to, or
+/// holds a run already and run.overwrite is false; with run.resume a run that trains something
+/// else. Collective.
 std::string open_run_folder(const RunConfig& config, const std::string& command,
                             const std::string& ini, const Communicator& world);
+
+/// The folder that open_run_folder() would take; nothing is made (for --dry-run). Throws
+/// c10::ValueError likewise.
+std::string check_run_folder(const RunConfig& config, const std::string& command,
+                             const std::string& ini);
+
+/// DIR/config.ini, the resolved configuration. Throws c10::ValueError naming --run.dir, the reason
+/// and the remedy.
+void write_run_configuration(const std::string& dir, const std::string& ini);
+bool has_run_configuration(const std::string& dir);
+
+/// Removes what of an earlier run in `dir`, if it holds one, would be taken for the next one's: its
+/// numbers and its report. Models stay until there are new ones.
+void clear_run_folder(const std::string& dir);
+
+/// Removes what a killed job left half written in `dir` and in its folders of stages and models.
+void remove_unfinished_run_files(const std::string& dir);
 
 /// The lines of a metrics.jsonl up to the first that is not of a step before `end`; empty where
 /// there is no file.

@@ -29,7 +29,18 @@ CheckpointPlan checkpoint_plan(const TrainingStage& stage) {
   plan.tokenizer = stage.tokenizer;
   plan.run = stage.run;
   plan.run.sharded = stage.train.shard_optimizer;
+  plan.faults = stage.faults;
   return plan;
+}
+
+/// Too many steps in a row were skipped, the last of them `step`. `words` says more of them.
+NumericError skipped_too_often(int64_t step, int64_t in_a_row, const std::string& words) {
+  return NumericError(format(
+      "step %lld: %lld steps in a row were skipped (--train.skip-limit): %s. The weights are those "
+      "after step %lld. A lower --train.lr or a longer --train.warmup often helps; else look at "
+      "these sequences",
+      static_cast<long long>(step), static_cast<long long>(in_a_row), words.c_str(),
+      static_cast<long long>(step - in_a_row)));
 }
 
 }  // namespace
@@ -49,6 +60,12 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   if (first_step > 0) {
     step.restore(read_states(stage.from.dir, stage.from.manifest));
     totals.read(stage.from.manifest.totals);
+    // With a step that is left they may end; after the last one the model is what it is.
+    if (first_step == stage.train.steps && step.guard().exhausted()) {
+      throw skipped_too_often(first_step - 1, step.guard().in_a_row(),
+                              "the last ones of the run, metrics.jsonl has their sequences; with "
+                              "a higher --train.skip-limit the model is taken as it is");
+    }
   }
   std::optional<Checkpointer> checkpoints;
   if (!stage.checkpoint_dir.empty())
@@ -111,21 +128,15 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
       const TeacherReport teachers =
           stage.teacher_reports ? stage.teacher_reports() : TeacherReport{};
       teacher_stops = teacher_stops || teachers.stop;
-      totals.add(result, teachers);
+      totals.add(result, teachers, stage.train.step_tokens());
       log->add(result, teachers, step.guard().in_a_row(), last);
     }
     if (step.guard().exhausted()) {
       step.settle();
       count_seconds();
       if (checkpoints) checkpoints->save_and_wait(number + 1, totals.to_json());
-      throw NumericError(format(
-          "step %lld: %lld steps in a row were skipped (--train.skip-limit): %s; %s. The weights "
-          "are "
-          "those after step %lld. A lower --train.lr or a longer --train.warmup often helps; else "
-          "look at these sequences",
-          static_cast<long long>(number), static_cast<long long>(step.guard().in_a_row()),
-          result.skipped.c_str(), rows_text(result.skipped_rows).c_str(),
-          static_cast<long long>(number - step.guard().in_a_row())));
+      throw skipped_too_often(number, step.guard().in_a_row(),
+                              result.skipped + "; " + rows_text(result.skipped_rows));
     }
     if (!saves) continue;
     const InPhase saving(Phase::kSaving);

@@ -23,9 +23,10 @@ constexpr std::pair<const char*, double TrainingTotals::*> kFields[] = {
 
 }  // namespace
 
-void TrainingTotals::add(const StepResult& result, const TeacherReport& teachers) {
+void TrainingTotals::add(const StepResult& result, const TeacherReport& teachers,
+                         int64_t step_tokens) {
   step_seconds += result.seconds;
-  tokens += static_cast<double>(result.tokens);
+  tokens += static_cast<double>(step_tokens);
   bytes += static_cast<double>(result.bytes);
   wait += result.wait_seconds;
   teacher_seconds += teachers.seconds;
@@ -72,10 +73,13 @@ TrainingSummary training_from_json(const nlohmann::json& json) {
   return summary;
 }
 
-std::string stop_words(const TrainingSummary& training) {
+std::string stop_words(const TrainingSummary& training, bool goes_on) {
   const std::string signal = stop_signal();
   std::string words = "stopped by " + (signal.empty() ? "a signal" : signal);
-  if (training.steps == 0) return words + " before the first step: nothing to save";
+  if (training.steps == 0) {
+    return words + " before the first step: " +
+           (goes_on ? "checkpoints and results are as they were" : "nothing to save");
+  }
   words += " after step " + std::to_string(training.steps);
   if (!training.checkpoint.empty()) words += ", saved in " + training.checkpoint;
   return words;

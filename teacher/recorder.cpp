@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "comm/soft_target_check.h"
+#include "data/atomic_file.h"
 #include "data/checksum.h"
 #include "model/safetensors.h"
 #include "teacher/payload_rows.h"
@@ -71,18 +72,10 @@ std::string write_store_head(const at::Tensor& head, const std::string& dir,
 }
 
 void remove_temporary_files(const std::string& dir) {
-  std::error_code ignored;
-  for (const fs::directory_entry& entry : fs::directory_iterator(dir, ignored)) {
-    const std::string name = entry.path().filename().string();
-    const size_t at = name.find(".tmp.");
-    if (at == std::string::npos) continue;
-    const std::string stem = name.substr(0, at);
-    const bool own = stem == kStoreIndexFile || stem == kStoreHeadFile ||
-                     stem == kStoreConfigFile ||
-                     (stem.starts_with("shard-") && stem.ends_with(".soft"));
-    const bool numbered = name.find_first_not_of("0123456789", at + 5) == std::string::npos;
-    if (own && numbered) fs::remove(entry.path(), ignored);
-  }
+  remove_unfinished_files(dir, [](const std::string& name) {
+    return name == kStoreIndexFile || name == kStoreHeadFile || name == kStoreConfigFile ||
+           (name.starts_with("shard-") && name.ends_with(".soft"));
+  });
 }
 
 }  // namespace temper

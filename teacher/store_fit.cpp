@@ -48,6 +48,14 @@ std::vector<Field> fields_of(const StoreIndex& index) {
 
 std::string shown(const Field& field) { return field.value.empty() ? "unknown" : field.value; }
 
+/// How to go on with a store that has this field.
+std::string remedy_of(const Field& field, const std::string& option) {
+  // No option says it there: each student records its own part.
+  if (field.name == "parts" && option == "--teacher.tee")
+    return "its parts are those of its students: start as many student ranks, " + field.value;
+  return field.option.empty() ? "use what it was recorded with" : "give the same " + field.option;
+}
+
 }  // namespace
 
 void check_replay_fits(const StoreIndex& store, const StoreIndex& run, const std::string& dir) {
@@ -72,9 +80,7 @@ void check_same_store(const StoreIndex& store, const StoreIndex& wanted, const s
   for (size_t i = 0; i < theirs.size(); ++i) {
     TORCH_CHECK_VALUE(theirs[i].value == ours[i].value, option, " ", dir,
                       " holds another store: ", theirs[i].name, " is ", shown(theirs[i]),
-                      " there and ", shown(ours[i]), " here; ",
-                      theirs[i].option.empty() ? "use what it was recorded with"
-                                               : "give the same " + theirs[i].option,
+                      " there and ", shown(ours[i]), " here; ", remedy_of(theirs[i], option),
                       ", or name another folder");
   }
 }

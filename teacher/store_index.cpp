@@ -121,8 +121,10 @@ void StoreIndex::validate(const std::string& file) const {
 }
 
 int64_t usual_steps_per_shard(const StoreIndex& index) {
-  const int64_t most_rows = (index.batch + index.parts - 1) / index.parts;
-  return std::clamp<int64_t>(kShardBytes / (most_rows * index.row_bytes()), 1, index.steps);
+  // One division after the other: the product of numbers that are not validated yet may be none.
+  const int64_t most_rows = (index.batch - 1) / index.parts + 1;
+  const int64_t rows = kShardBytes / index.payload.bytes_per_token() / index.seq;
+  return std::clamp<int64_t>(rows / most_rows, 1, index.steps);
 }
 
 nlohmann::ordered_json to_json(const StoreIndex& index) {

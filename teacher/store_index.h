@@ -81,7 +81,8 @@ struct StoreIndex {
   void validate(const std::string& file) const;
 };
 
-/// Steps per shard, so that a part's share of them takes about 64 MiB before compression.
+/// Steps per shard, so that a part's share of them takes about 64 MiB before compression. Of the
+/// index no more is needed than a valid payload, and numbers of at least 1.
 int64_t usual_steps_per_shard(const StoreIndex& index);
 
 nlohmann::ordered_json to_json(const StoreIndex& index);

@@ -57,6 +57,23 @@ TEST(CheckpointFolderTest, TheNewestAndTheBestStay) {
   EXPECT_EQ(checkpoint_steps(dir), (std::vector<int64_t>{5, 6, 7, 8}));
 }
 
+TEST(CheckpointFolderTest, GoingBackRemovesLaterOnesAndTheLinksFollow) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "checkpoints";
+  const std::vector<double> nll = {3.0, 2.0, 2.5, 1.5, 1.7};
+  for (int64_t step = 1; step <= 5; ++step)
+    save_small_checkpoint(dir, step, /*keep=*/0, nll[static_cast<size_t>(step - 1)]);
+  EXPECT_EQ(remove_later_checkpoints(dir, "step-00000005"), 0);
+  EXPECT_EQ(fs::read_symlink(dir + "/best"), "step-00000004");
+  EXPECT_EQ(remove_later_checkpoints(dir, "step-00000003"), 2);
+  EXPECT_EQ(checkpoint_steps(dir), (std::vector<int64_t>{1, 2, 3}));
+  EXPECT_EQ(fs::read_symlink(dir + "/latest"), "step-00000003");
+  EXPECT_EQ(fs::read_symlink(dir + "/best"), "step-00000002");
+  for (const int64_t step : {1, 2, 3}) expect_small_checkpoint(dir, step);
+  EXPECT_TRUE(has_checkpoints(dir));
+  EXPECT_FALSE(has_checkpoints(scratch / "nowhere"));
+}
+
 TEST(CheckpointFolderTest, AStepThatIsDoneAgainReplacesTheOldOneAlone) {
   const ScratchDir scratch;
   const std::string dir = scratch / "checkpoints";

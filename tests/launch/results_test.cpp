@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "launch/progress.h"
+#include "launch/training_summary.h"
 
 namespace temper {
 namespace {
@@ -18,6 +19,7 @@ ModelResult result(const std::string& name, uint64_t seed, double nll) {
   each.fit.temperature = 1.25;
   each.fit.passes = 4;
   each.test_before.nll = nll;
+  each.test_before.perplexity = std::exp(nll);
   each.test_before.tokens = 99;
   each.test_before.bins[3] = {7, 0.25, 0.5};
   return each;
@@ -44,6 +46,31 @@ TEST(ResultsTest, WhatIsOptionalComesBackToo) {
   EXPECT_FALSE(after.test_before.exact);
   EXPECT_EQ(after.test_after.intervals.ece.high, 0.03);
   EXPECT_EQ(after.positions.at(0).fit.temperature, 1.5);
+}
+
+// JSON knows no such numbers: they are written as null.
+TEST(ResultsTest, NumbersThatAreNotFiniteComeBack) {
+  ModelResult before = result("student", 1, 800);
+  ASSERT_TRUE(std::isinf(before.test_before.perplexity));
+  before.test_after.nll = before.test_after.perplexity = NAN;
+  before.test_after.exact = ExactMetrics{INFINITY, 0.01, 0.02};
+  before.test_after.intervals = {7, {2.4, INFINITY}, {0.1, 0.2}, {0.8, 0.9}, {0.01, 0.03}};
+  before.nll_curve = {{1.5, INFINITY}};
+  PositionBucket bucket;
+  bucket.nll_after = INFINITY;
+  before.positions = {bucket};
+  const ModelResult after = result_from_json(nlohmann::ordered_json::parse(to_json(before).dump()));
+  EXPECT_EQ(after.test_before.nll, 800);
+  EXPECT_TRUE(std::isinf(after.test_before.perplexity));
+  EXPECT_TRUE(std::isnan(after.test_after.nll));
+  EXPECT_TRUE(std::isnan(after.test_after.exact->kl));
+  EXPECT_EQ(after.test_after.exact->ece, 0.01);
+  EXPECT_EQ(after.test_after.intervals.nll.low, 2.4);
+  EXPECT_TRUE(std::isnan(after.test_after.intervals.nll.high));
+  EXPECT_TRUE(std::isnan(after.nll_curve.at(0).nll));
+  EXPECT_TRUE(std::isnan(after.positions.at(0).nll_after));
+  // And it goes round again.
+  EXPECT_EQ(to_json(result_from_json(to_json(after))).dump(), to_json(after).dump());
 }
 
 TEST(ResultsTest, SaysWhenTheCalibrationErrorRose) {
@@ -88,6 +115,9 @@ TEST(ResultsTest, TextsForPeople) {
   EXPECT_EQ(count_text(999), "999");
   EXPECT_EQ(count_text(12345), "12.3k");
   EXPECT_EQ(count_text(4.56e6), "4.56M");
+  EXPECT_EQ(stop_words({}), "stopped by a signal before the first step: nothing to save");
+  EXPECT_EQ(stop_words({}, /*goes_on=*/true),
+            "stopped by a signal before the first step: checkpoints and results are as they were");
 }
 
 }  // namespace

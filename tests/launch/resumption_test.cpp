@@ -73,8 +73,8 @@ TEST(ResumptionTest, TakesTheNewest) {
   CheckpointManifest other = expected();
   other.stage = "teacher";  // has none yet
   EXPECT_EQ(choose(all, other).step, 0);
-  EXPECT_EQ(choose(resumption(run, world, run / "checkpoints/step-00000001")).step, 1);
   EXPECT_EQ(choose(resumption(run, world, run / "checkpoints/latest")).step, 2);
+  EXPECT_EQ(choose(resumption(run, world, run / "checkpoints/step-00000001")).step, 1);
   // `no` begins anew, and removes what an earlier run left.
   EXPECT_EQ(choose(resumption(run, world, "no")).step, 0);
   EXPECT_TRUE(checkpoint_steps(run / "checkpoints").empty());
@@ -178,27 +178,148 @@ TEST(ResumptionTest, WhatIsOfAnotherRunIsRefusedWithBothValues) {
   EXPECT_EQ(choose(all, other).step, 2);
 }
 
-TEST(ResumptionTest, AFinishedStageIsKeptWithItsResult) {
-  const Communicator world = Communicator::world();
-  const RunFolder run(world);
+CheckpointManifest of_stage(const std::string& stage) {
+  CheckpointManifest manifest = expected();
+  manifest.stage = stage;
+  return manifest;
+}
+
+/// As a run leaves them that has finished its teacher and itself.
+void finish_stages(const RunFolder& run, const Communicator& world) {
   if (world.rank() == 0) {
     const Resumption first("auto", run.path(), "train", "", Communicator::self());
     save_small_checkpoint(first.checkpoints("teacher"), 3, 0);
-    EXPECT_FALSE(first.result("teacher"));
-    first.finish("teacher", {{"nll", 1.5}});
-    first.finish("train", {{"nll", 2.5}});
+    EXPECT_FALSE(first.result(of_stage("teacher")));
+    first.finish(of_stage("teacher"), {{"nll", 1.5}});
+    first.finish(of_stage("train"), {{"nll", 2.5}});
     EXPECT_FALSE(fs::exists(first.checkpoints("teacher")));
     EXPECT_EQ(checkpoint_steps(first.checkpoints("train")), (std::vector<int64_t>{1, 2}));
   }
   world.barrier();
+}
+
+TEST(ResumptionTest, AFinishedStageIsKeptWithItsResult) {
+  const Communicator world = Communicator::world();
+  const RunFolder run(world);
+  finish_stages(run, world);
   const Resumption second = resumption(run, world);
-  ASSERT_TRUE(second.result("teacher"));
-  EXPECT_EQ(second.result("teacher")->at("nll"), 1.5);
-  EXPECT_TRUE(second.result("train"));
+  EXPECT_TRUE(second.goes_on());
+  ASSERT_TRUE(second.result(of_stage("teacher")));
+  EXPECT_EQ(second.result(of_stage("teacher"))->at("nll"), 1.5);
+  EXPECT_TRUE(second.result(of_stage("train")));
   // Whoever names a checkpoint wants what came after it again, and not what came before.
   const Resumption third = resumption(run, world, run / "checkpoints/step-00000001");
-  EXPECT_TRUE(third.result("teacher"));
-  EXPECT_FALSE(third.result("train"));
+  EXPECT_TRUE(third.result(of_stage("teacher")));
+  EXPECT_FALSE(third.result(of_stage("train")));
+  world.barrier();
+  const Resumption anew = resumption(run, world, "no");
+  EXPECT_FALSE(anew.goes_on());
+  EXPECT_FALSE(anew.result(of_stage("teacher")));
+}
+
+TEST(ResumptionTest, AResultOfSomethingElseIsRefusedWithBothValues) {
+  const Communicator world = Communicator::world();
+  const RunFolder run(world);
+  finish_stages(run, world);
+  const std::string file = run / "stages/train.json";
+  const auto refused = [&](const std::string& words, const CheckpointManifest& manifest) {
+    const Resumption all = resumption(run, world);
+    try {
+      all.result(manifest);
+      ADD_FAILURE() << "not refused: " << words;
+    } catch (const AgreedError& error) {
+      EXPECT_TRUE(error.user_error);
+      EXPECT_NE(std::string(error.what()).find(file + words), std::string::npos) << error.what();
+    }
+  };
+  CheckpointManifest other = expected();
+  other.data = "e";
+  refused(": data is d, here it is e; go on with the data", other);
+  other = expected();
+  other.teacher = "t";
+  refused(": teacher is , here it is t; go on with the teacher", other);
+  other = expected();
+  other.seed = 5;
+  refused(": seed is 1, here it is 5", other);
+  other = expected();
+  other.configuration = "# temper train: test\n[train]\nlr = 0.2\n";
+  refused(" has train.lr 0.1, here it is 0.2", other);
+  // As an earlier version wrote it.
+  world.barrier();
+  if (world.rank() == 0) write_text(file, R"({"nll": 2.5, "seed": 1})");
+  world.barrier();
+  refused(": does not say of which data, teacher and configuration it is the result", expected());
+}
+
+// What a refused command would have removed must still be there for the right one.
+TEST(ResumptionTest, ANamedCheckpointRemovesWhatCameAfterItOnlyWhenItIsTaken) {
+  const Communicator world = Communicator::world();
+  const RunFolder run(world);
+  finish_stages(run, world);
+  const std::string name = run / "checkpoints/step-00000001", file = run / "stages/train.json";
+  const std::string config = run / "config.ini";
+  const auto untouched = [&] {
+    world.barrier();
+    EXPECT_TRUE(fs::exists(file));
+    EXPECT_EQ(checkpoint_steps(run / "checkpoints"), (std::vector<int64_t>{1, 2}));
+    EXPECT_EQ(read_text(config), "");
+    world.barrier();
+  };
+  CheckpointManifest other = expected();
+  other.teacher = "t";
+  EXPECT_EQ(choose(resumption(run, world, name), other).step, -1);
+  untouched();
+  std::string intact;
+  if (world.rank() == 0) {
+    intact = read_text(name + "/config.json");
+    write_text(name + "/config.json", "damaged");
+  }
+  world.barrier();
+  EXPECT_EQ(choose(resumption(run, world, name)).step, -1);
+  untouched();
+  if (world.rank() == 0) write_text(name + "/config.json", intact);
+  world.barrier();
+  resumption(run, world, name);  // and stopped before its first step
+  untouched();
+
+  const Choice choice = choose(resumption(run, world, name));
+  EXPECT_EQ(choice.step, 1);
+  if (world.rank() == 0) {
+    EXPECT_NE(choice.said.find("came after it: 1 checkpoint, the result of train\n"),
+              std::string::npos)
+        << choice.said;
+  }
+  world.barrier();
+  EXPECT_FALSE(fs::exists(file));
+  EXPECT_TRUE(fs::exists(run / "stages/teacher.json"));
+  EXPECT_EQ(checkpoint_steps(run / "checkpoints"), std::vector<int64_t>{1});
+  EXPECT_EQ(fs::read_symlink(run / "checkpoints/latest"), "step-00000001");
+  EXPECT_EQ(read_text(config), expected().configuration);
+  // From now on `auto` goes on from there.
+  const Resumption next = resumption(run, world);
+  EXPECT_FALSE(next.result(of_stage("train")));
+  EXPECT_EQ(choose(next).step, 1);
+}
+
+TEST(ResumptionTest, WhatAKilledRunLeftHalfWrittenGoes) {
+  const Communicator world = Communicator::world();
+  const RunFolder run(world);
+  const std::vector<std::string> gone = {"config.ini.tmp.12", "stages/train.json.tmp.1",
+                                         "student/model.safetensors.tmp.77",
+                                         "model/config.json.tmp.5", "teacher/tokenizer.json.tmp.9"};
+  const std::vector<std::string> kept = {"metrics.jsonl", "student/model.safetensors",
+                                         "model/config.json.tmp.old", "mine/a.tmp.3"};
+  if (world.rank() == 0) {
+    for (const char* folder : {"stages", "student", "model", "teacher", "mine"})
+      fs::create_directories(run / folder);
+    for (const std::string& name : gone) write_text(run / name, "x");
+    for (const std::string& name : kept) write_text(run / name, "x");
+  }
+  world.barrier();
+  resumption(run, world);
+  world.barrier();
+  for (const std::string& name : gone) EXPECT_FALSE(fs::exists(run / name)) << name;
+  for (const std::string& name : kept) EXPECT_TRUE(fs::exists(run / name)) << name;
 }
 
 }  // namespace

@@ -76,8 +76,10 @@ TEST(RunScript, ACrashedRunIsStartedAgainFromItsLastCheckpoint) {
   const Arguments every = {"--train.checkpoint-every", "20", "--train.log-every", "100"};
   for (const size_t rank : {1, 2}) {  // a student, the teacher
     const std::string dir = scratch / ("run" + std::to_string(rank));
-    // Some say it themselves, as the templates for Slurm do.
-    const Arguments given = rank == 1 ? Arguments{} : Arguments{"--run.resume", "auto"};
+    // Some say it themselves, as the templates for Slurm do; a new run is made in the place of
+    // another once.
+    const Arguments given =
+        rank == 1 ? Arguments{"--run.overwrite", "true"} : Arguments{"--run.resume", "auto"};
     StartedJob job(run_script({"--max-restarts", "1"}, stop_job(dir, Phase::kStep) + every + given),
                    scratch / "log", dir);
     ASSERT_TRUE(wait_until([&] { return steps_done(dir) >= 50; })) << read_text(scratch / "log");
@@ -102,6 +104,46 @@ TEST(RunScript, ACrashedRunIsStartedAgainFromItsLastCheckpoint) {
   }
 }
 
+TEST(RunScript, ANamedCheckpointIsGoneBackToOnce) {
+  const ScratchDir scratch;
+  const std::string whole = scratch / "whole";
+  const Arguments job = {"train", "--model.layers",
+                         "1",     "--model.width",
+                         "32",    "--model.heads",
+                         "2",     "--train.steps",
+                         "8",     "--train.batch",
+                         "4",     "--train.seq",
+                         "16",    "--train.checkpoint-every",
+                         "2",     "--train.checkpoint-keep",
+                         "0",     "--evaluate.max-tokens",
+                         "128",   "--run.threads",
+                         "1"};
+  ASSERT_EQ(launch(job + Arguments{"--run.dir", whole}).code, 0);
+  // Without the run's folder, which follows from the checkpoint, and with it.
+  for (const bool named_folder : {false, true}) {
+    const std::string dir = scratch / ("run" + std::to_string(named_folder));
+    std::filesystem::copy(
+        whole, dir,
+        std::filesystem::copy_options::recursive | std::filesystem::copy_options::copy_symlinks);
+    Arguments arguments =
+        Arguments{kScript,          "-n", "1",  "--oversubscribe",
+                  "--max-restarts", "1",  "--", TEMPER_PROGRAM} +
+        job +
+        Arguments{"--run.resume", dir + "/checkpoints/step-00000002", "--debug.fault", "0:5:kill"};
+    if (named_folder) arguments = arguments + Arguments{"--run.dir", dir};
+    StartedJob started(arguments, scratch / "log", dir);
+    EXPECT_EQ(started.wait(60), 0) << read_text(scratch / "log");
+    const std::string log = read_text(scratch / "log");
+    EXPECT_NE(log.find("checkpoints/step-00000002: step 2"), std::string::npos) << log;
+    EXPECT_NE(log.find("starting again from the last checkpoint"), std::string::npos) << log;
+    // Those of the run that it went back from are not taken.
+    for (const char* later : {"step-00000006: step 6", "step-00000008: step 8"})
+      EXPECT_EQ(log.find(later), std::string::npos) << log;
+    for (const char* key : {"step", "loss"})
+      EXPECT_EQ(metric(dir + "/metrics.jsonl", key), metric(whole + "/metrics.jsonl", key)) << key;
+  }
+}
+
 TEST(RunScript, RestartsAreCounted) {
   const ScratchDir scratch;
   const std::string dir = scratch / "run";
@@ -114,7 +156,8 @@ TEST(RunScript, RestartsAreCounted) {
 
 TEST(RunScript, WhatCannotBeginIsNotStartedForEver) {
   const ScratchDir scratch;
-  StartedJob job({kScript, "-n", "1", "--max-restarts", "1000", "--", "/bin/false"},
+  StartedJob job({kScript, "-n", "1", "--max-restarts", "1000", "--", "/bin/false", "--run.dir",
+                  scratch / "run"},
                  scratch / "log", scratch / "run");
   EXPECT_EQ(job.wait(120), 1);
   const std::string log = read_text(scratch / "log");
@@ -163,6 +206,34 @@ TEST(RunScript, SaysWhatIsWrongWithItsOptions) {
         << words << "\n"
         << read_text(scratch / "log");
   }
+}
+
+// Once the first crash has come it is too late to say so.
+TEST(RunScript, ARunWithoutANameCannotBeStartedAgain) {
+  const ScratchDir scratch;
+  write_text(scratch / "named.ini", "[train]\nsteps = 4\n[run]\n  dir = some/run\n");
+  write_text(scratch / "unnamed.ini", "[train]\ndir = some/run\n[run]\n# dir = a\ndir =\n");
+  const auto code = [&](const Arguments& program) {
+    StartedJob job(
+        Arguments{kScript, "-n", "1", "--max-restarts", "1", "--", "/bin/true"} + program,
+        scratch / "log", "no ranks");
+    return job.wait(20);
+  };
+  for (const Arguments& unnamed :
+       std::vector<Arguments>{{"distill"},
+                              {"--config", scratch / "unnamed.ini"},
+                              {"--config=" + scratch / "unnamed.ini"},
+                              {"--config", scratch / "named.ini", "--run.dir", ""}}) {
+    EXPECT_EQ(code(unnamed), 2) << unnamed.back();
+    EXPECT_NE(read_text(scratch / "log").find("--max-restarts 1, but the run has no name"),
+              std::string::npos)
+        << read_text(scratch / "log");
+  }
+  for (const Arguments& named : std::vector<Arguments>{{"--run.dir", "some/run"},
+                                                       {"--run.dir=some/run"},
+                                                       {"--config", scratch / "named.ini"},
+                                                       {"--config=" + scratch / "named.ini"}})
+    EXPECT_EQ(code(named), 0) << named.back() << read_text(scratch / "log");
 }
 
 TEST(SlurmTest, ATaskWithoutPmiIsRefusedByTheFirstTaskAlone) {

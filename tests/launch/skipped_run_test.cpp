@@ -129,6 +129,29 @@ TEST(SkippedRunTest, ALimitInARowEndsTheJob) {
   EXPECT_TRUE(at::equal(weights(dir, 6), weights(dir, 8)));
 }
 
+// No step is left that could show it again.
+TEST(SkippedRunTest, ALimitReachedInTheLastStepEndsTheNextJobToo) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "run";
+  const auto job = [&](const Arguments& more) {
+    return launch(distill(dir, Arguments{"--launch.teachers", "1"} + more), 3, 60);
+  };
+  Outcome outcome = job({"--train.skip-limit", "2", "--debug.fault", "0:10:nan,1:11:nan"});
+  EXPECT_EQ(outcome.code, 4) << outcome.err;
+  EXPECT_NE(outcome.err.find("step 11: 2 steps in a row were skipped"), std::string::npos)
+      << outcome.err;
+  outcome = job({"--train.skip-limit", "2", "--run.resume", "auto"});
+  EXPECT_EQ(outcome.code, 4) << outcome.err;
+  EXPECT_EQ(count(outcome.err, "error:"), 1u) << outcome.err;
+  for (const char* part : {"step 11: 2 steps in a row were skipped (--train.skip-limit)",
+                           "metrics.jsonl", "those after step 9"})
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << part << "\n" << outcome.err;
+  EXPECT_FALSE(std::filesystem::exists(dir + "/summary.json"));
+  outcome = job({"--train.skip-limit", "3", "--run.resume", "auto"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::exists(dir + "/summary.json"));
+}
+
 TEST(SkippedRunTest, TheLimitIsNamedWhereItIsWrong) {
   const ScratchDir scratch;
   for (const Arguments& wrong :
@@ -148,7 +171,7 @@ TEST(SkippedRunTest, ATeacherWithoutFiniteNumbersEndsTheJobWithOneMessage) {
     const ScratchDir scratch;
     const Outcome outcome =
         launch(distill(scratch / "run", {"--launch.teachers", "1", "--teacher.payload", payload,
-                                         "--teacher.topk", "4", "--debug.fault", "2:5:nan"}),
+                                         "--debug.fault", "2:5:nan"}),
                3, 60);
     EXPECT_EQ(outcome.code, 4) << payload << outcome.err;
     EXPECT_EQ(count(outcome.err, "error:"), 1u) << payload << outcome.err;

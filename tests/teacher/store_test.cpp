@@ -197,6 +197,34 @@ TEST(StoreTest, AnotherStoreInTheFolderIsRefusedByField) {
               std::string::npos)
         << words;
   }
+  // A run that records has students, and no option for parts.
+  StoreIndex wanted = store;
+  wanted.parts = 3;
+  const std::string words =
+      refusal([&] { check_same_store(store, wanted, "DIR", "--teacher.tee"); });
+  EXPECT_NE(words.find("start as many student ranks, " + std::to_string(store.parts)),
+            std::string::npos)
+      << words;
+  EXPECT_EQ(words.find("--record."), std::string::npos) << words;
+}
+
+TEST(StoreTest, TheUsualShardIsAbout64MiBOfAnyNumbers) {
+  StoreIndex index = topk_index();
+  index.payload.kind = Payload::kFull;
+  index.payload.vocab = 256;
+  index.payload.dtype = at::kFloat;
+  index.steps = 1000;
+  index.batch = 6;
+  index.parts = 2;
+  index.seq = 32;
+  // 64 MiB / (3 rows · 32 tokens · 1024 bytes) = 682.7
+  EXPECT_EQ(usual_steps_per_shard(index), 682);
+  index.steps = 10;
+  EXPECT_EQ(usual_steps_per_shard(index), 10);
+  index.batch = int64_t{1} << 47;  // 2^47 / 2 · 32 · 1024 bytes are no int64_t any more
+  EXPECT_EQ(usual_steps_per_shard(index), 1);
+  index.batch = index.seq = INT64_MAX;
+  EXPECT_EQ(usual_steps_per_shard(index), 1);
 }
 
 TEST(StoreTest, AnIndexThatCannotBeIsRefusedByField) {
