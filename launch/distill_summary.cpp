@@ -28,6 +28,16 @@ std::string to_text(const DistillSummary& summary) {
         summary.entropy_rate->nats_per_token, summary.entropy_rate->standard_error);
   }
   for (const ModelResult& result : summary.results) {
+    if (result.fit.undetermined) {  // as temper calibrate says it
+      const std::string seed =
+          result.name == "teacher"
+              ? ""
+              : format(", seed %llu", static_cast<unsigned long long>(result.seed));
+      text += format(
+          "warning: these data do not determine the temperature of '%s'%s (%.4g is as far as the "
+          "search went)\n",
+          result.name.c_str(), seed.c_str(), result.fit.temperature);
+    }
     if (result.name != "student, distilled") continue;
     text += format(
         "seed %llu: fit part NLL %.5f -> %.5f at T = %.4f (%d passes); most likely id changed on "

@@ -9,6 +9,7 @@
 #include "comm/agree.h"
 #include "launch/command.h"
 #include "launch/report.h"
+#include "launch/report_run.h"
 
 namespace temper {
 
@@ -52,6 +53,7 @@ class ReportCommand : public Command {
                                : runs_.size() == 1 ? runs_.front() + "/report.html"
                                                    : "comparison.html";
       if (invocation.dry_run) {
+        for (const std::string& run : runs_) read_run(run);
         std::printf("%s\nwould write %s\n", invocation.ini.c_str(), path.c_str());
         return;
       }

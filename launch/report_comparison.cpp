@@ -8,6 +8,7 @@
 
 #include "launch/progress.h"
 #include "launch/report_chart.h"
+#include "launch/report_loss.h"
 #include "launch/report_sections.h"
 #include "launch/report_svg.h"
 
@@ -147,14 +148,50 @@ std::vector<ChartCurve> curves(const std::vector<ReportRun>& runs, double Metric
   std::vector<ChartCurve> all;
   for (size_t i = 0; i < runs.size(); ++i) {
     const Lines& lines = runs[i].metrics;
-    ChartCurve curve{runs[i].name, color_of(i), {}, stroke_of(i)};
-    for (const MetricsLine& line : lines) {
-      if (!late || line.step >= (lines.front().step + lines.back().step) / 2)
-        curve.points.push_back({line.step, line.*value});
+    ChartCurve curve{runs[i].name, color_of(i), points_of(lines, value), stroke_of(i)};
+    if (late) {
+      std::erase_if(curve.points, [&](const ChartPoint& point) {
+        return point.x < (lines.front().step + lines.back().step) / 2;
+      });
     }
     all.push_back(std::move(curve));
   }
   return all;
+}
+
+/// What is missing in the cross-entropies, and in whose.
+std::string ce_notes(const std::vector<ReportRun>& runs) {
+  std::string notes;
+  for (const ReportRun& run : runs) {
+    const std::string note = ce_note(run);
+    if (!note.empty()) notes += (notes.empty() ? "" : ". ") + run.name + ": " + note;
+  }
+  return notes;
+}
+
+/// A chart for each kind of divergence that runs had: two of them are not to be compared.
+std::string divergence_charts(const std::vector<ReportRun>& runs) {
+  const std::vector<ChartCurve> all = curves(runs, &MetricsLine::kl);
+  std::vector<std::pair<DivergenceWords, std::vector<ChartCurve>>> kinds;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const bool distilled = std::any_of(all[i].points.begin(), all[i].points.end(),
+                                       [](const ChartPoint& point) { return point.y > 0; });
+    if (!distilled) continue;  // hard labels
+    const DivergenceWords words = divergence_of(runs[i]);
+    auto kind = std::find_if(kinds.begin(), kinds.end(),
+                             [&](const auto& each) { return each.first.kind == words.kind; });
+    if (kind == kinds.end()) kind = kinds.insert(kind, {words, {}});
+    kind->second.push_back(all[i]);
+    const std::string beta = runs[i].option("loss", "beta");
+    if (words.has_beta && !beta.empty()) kind->second.back().name += ", β = " + beta;
+  }
+  std::string figures;
+  for (const auto& [words, own] : kinds) {
+    figures +=
+        draw(LineChart{words.title, "at each run's training temperature, without " + words.factor,
+                       words.unit, own, /*from_zero=*/true});
+  }
+  return figures;
 }
 
 LineChart likelihood(const std::vector<ReportRun>& runs) {
@@ -173,22 +210,19 @@ LineChart likelihood(const std::vector<ReportRun>& runs) {
 }
 
 std::string figures_section(const std::vector<ReportRun>& runs) {
-  std::string figures = draw(LineChart{"Loss", "comparable where loss.* and T are the same",
-                                       "nats per token", curves(runs, &MetricsLine::loss)}) +
-                        draw(LineChart{"Cross-entropy on the training text", "", "nats per token",
-                                       curves(runs, &MetricsLine::ce)});
-  LineChart close{"The same, second half, smoothed", "", "nats per token",
+  const std::string ce = ce_notes(runs);
+  const bool nats = std::all_of(runs.begin(), runs.end(),
+                                [](const ReportRun& run) { return divergence_of(run).in_nats(); });
+  std::string figures =
+      draw(LineChart{"Loss", "comparable where loss.* and T are the same",
+                     nats ? "nats per token" : "per token", curves(runs, &MetricsLine::loss)}) +
+      draw(LineChart{"Cross-entropy on the training text", ce, "nats per token",
+                     curves(runs, &MetricsLine::ce)});
+  LineChart close{"The same, second half, smoothed", ce, "nats per token",
                   curves(runs, &MetricsLine::ce, /*late=*/true)};
   close.most_buckets = 40;
   close.bands = false;
-  figures += draw(close);
-  std::vector<ChartCurve> kl = curves(runs, &MetricsLine::kl);
-  std::erase_if(kl, [](const ChartCurve& curve) {  // runs on hard labels
-    return std::none_of(curve.points.begin(), curve.points.end(),
-                        [](const ChartPoint& point) { return point.y > 0; });
-  });
-  figures += draw(LineChart{"KL to the teacher", "at each run's training temperature, without T²",
-                            "nats per token", kl, /*from_zero=*/true});
+  figures += draw(close) + divergence_charts(runs);
   figures += draw(LineChart{"Learning rate", "", "learning rate, per step",
                             curves(runs, &MetricsLine::lr), /*from_zero=*/true}) +
              draw(LineChart{"Speed", "", "tokens per second",

@@ -15,7 +15,9 @@ namespace temper {
 /// A line of metrics.jsonl; NaN where a field is missing.
 struct MetricsLine {
   double step = NAN;
-  double loss = NAN, kl = NAN, ce = NAN;  ///< nats per token; kl without T²
+  double loss = NAN, ce = NAN;  ///< nats per token
+  double kl = NAN;              ///< of loss.kind, without its factor of T: report_loss.h
+  bool on_policy = false;       ///< the student wrote the rows, and ce is of its own tokens
   double grad_norm = NAN, lr = NAN;
   double tokens_per_s = NAN;
   double wait_teacher = NAN, wait_student = NAN;  ///< shares of the step

@@ -8,6 +8,7 @@
 #include "launch/progress.h"
 #include "launch/report_chart.h"
 #include "launch/report_diagrams.h"
+#include "launch/report_loss.h"
 #include "launch/report_svg.h"
 
 namespace temper {
@@ -218,10 +219,7 @@ std::string calibration_section(const ReportRun& run, int level) {
 
 ChartCurve curve(const std::string& name, const std::string& color, const Lines& lines,
                  double MetricsLine::*value) {
-  ChartCurve curve{name, color, {}, color == "c2" ? "dashed" : ""};
-  curve.points.reserve(lines.size());
-  for (const MetricsLine& line : lines) curve.points.push_back({line.step, line.*value});
-  return curve;
+  return {name, color, points_of(lines, value), color == "c2" ? "dashed" : ""};
 }
 
 bool any_above_zero(const Lines& lines, double MetricsLine::*value) {
@@ -237,15 +235,6 @@ Lines late(const Lines& lines) {
   std::copy_if(lines.begin(), lines.end(), std::back_inserter(half),
                [&](const MetricsLine& line) { return line.step >= middle; });
   return half;
-}
-
-std::string loss_formula(const ReportRun& run) {
-  const std::string alpha = run.option("loss", "alpha");
-  const std::string temperature = run.option("teacher", "temperature");
-  std::string text = "loss = α·T²·KL + (1 − α)·CE";
-  if (!alpha.empty() && !temperature.empty())
-    text += ", here α = " + alpha + ", T = " + temperature;
-  return text;
 }
 
 /// The chart of a setting that follows a schedule; empty where it is constant or not known.
@@ -275,19 +264,22 @@ std::string training_section(const ReportRun& run, int level) {
   };
   std::string figures;
   if (distilled) {
+    const DivergenceWords divergence = divergence_of(run);
     figures += draw(LineChart{"Distillation: the loss and its parts",
                               loss_formula(run),
-                              "nats per token",
+                              divergence.in_nats()
+                                  ? divergence.unit
+                                  : "nats per token; " + divergence.name + ": " + divergence.unit,
                               {curve("loss", "c1", run.metrics, &MetricsLine::loss),
-                               curve("KL", "c4", run.metrics, &MetricsLine::kl),
+                               curve(divergence.name, "c4", run.metrics, &MetricsLine::kl),
                                curve("CE", "c5", run.metrics, &MetricsLine::ce)},
                               /*from_zero=*/true});
   }
-  figures += draw(
-      LineChart{"Cross-entropy on the training text", "", "nats per token", all(&MetricsLine::ce)});
+  figures += draw(LineChart{"Cross-entropy on the training text", ce_note(run), "nats per token",
+                            all(&MetricsLine::ce)});
   if (!run.metrics.empty() && !run.hard_labels.empty()) {
     LineChart close{"The same, second half, smoothed",
-                    "",
+                    ce_note(run),
                     "nats per token",
                     {curve(name, "c1", late(run.metrics), &MetricsLine::ce),
                      curve("hard labels", "c2", late(run.hard_labels), &MetricsLine::ce)}};

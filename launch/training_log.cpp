@@ -9,15 +9,21 @@ namespace temper {
 
 namespace {
 
-/// What of the loss changes over the steps, as it was at this one.
-void add_changing(const LossConfig& loss, int64_t step, int64_t steps,
-                  nlohmann::ordered_json& line) {
-  const auto add = [&](const char* name, const std::optional<Schedule>& schedule) {
-    if (schedule && schedule->changes()) line[name] = schedule->value(step, steps);
+/// What of the loss changes over the steps, as this one took it.
+void add_changing(const TrainingStage& stage, int64_t step, nlohmann::ordered_json& line) {
+  const LossConfig now = stage.loss.at(step, stage.train.steps);
+  const FreeRunningConfig& free = stage.train.free_running;
+  const auto add = [&](const char* name, bool changes, double value) {
+    if (changes) line[name] = value;
   };
-  add("temperature", loss.temperature_schedule);
-  add("alpha", loss.alpha_schedule);
-  add("beta", loss.beta_schedule);
+  const auto changes = [](const std::optional<Schedule>& schedule) {
+    return schedule && schedule->changes();
+  };
+  add("temperature", changes(now.temperature_schedule), now.temperature);
+  // Nobody has labelled what the student writes: alpha is 1 there, whatever the option says.
+  add("alpha", changes(now.alpha_schedule) || free.on_policy > 0,
+      free.writes(step, stage.seed) ? 1.0 : now.alpha);
+  add("beta", changes(now.beta_schedule), now.beta);
 }
 
 // What a line of metrics.jsonl has, but for the step, which is an event's own.
@@ -82,7 +88,8 @@ TrainingLog::TrainingLog(const TrainingStage& stage)
 
 void TrainingLog::add(const StepResult& result, const TeacherReport& teachers,
                       int64_t skipped_in_a_row, bool shown) {
-  const double step_tokens = static_cast<double>(std::max<int64_t>(1, result.tokens));
+  // Speed and traffic are those of all tokens: what does not count in the loss is work as well.
+  const auto step_tokens = static_cast<double>(stage_.train.step_tokens());
   const double wait_teacher = result.wait_seconds / result.seconds;
   const double wait_student = teachers.seconds > 0 ? teachers.wait_seconds / teachers.seconds : 0;
   nlohmann::ordered_json line;
@@ -95,7 +102,7 @@ void TrainingLog::add(const StepResult& result, const TeacherReport& teachers,
     line["on_policy"] = stage_.train.free_running.writes(result.step, stage_.seed);
   line["grad_norm"] = result.grad_norm;
   line["lr"] = result.lr;
-  if (stage_.source != nullptr) add_changing(stage_.loss, result.step, stage_.train.steps, line);
+  if (stage_.source != nullptr) add_changing(stage_, result.step, line);
   line["tokens"] = result.tokens;
   line["tokens_per_s"] = step_tokens / result.seconds;
   line["step_seconds"] = result.seconds;

@@ -68,7 +68,7 @@ for payload in payloads:
         measured.append(TOKENS / middle("step_seconds"))
         waits_t.append(middle("wait_student"))
         waits_s.append(middle("wait_teacher"))
-        size = sum(l["bytes_per_token"] * l["tokens"] for l in lines) / (TOKENS * len(lines))
+        size = statistics.mean(l["bytes_per_token"] for l in lines)
         predicted.append(next(p for p in plan["predictions"]
                               if p["payload"] == payload and p["teachers"] == 1 and p["lookahead"] == 3))
     ratio = statistics.median(m / p["tokens_per_s"] for m, p in zip(measured, predicted))

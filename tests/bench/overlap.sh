@@ -91,7 +91,7 @@ for r in range(1, rounds + 1):
         lines = [json.loads(line) for line in open(f"{scratch}/{kind}-{r}/metrics.jsonl")][SKIP:]
         row[kind] = TOKENS / statistics.median(line["step_seconds"] for line in lines)
         row[kind + " wait"] = sum(l["wait_teacher"] * l["step_seconds"] for l in lines) / sum(l["step_seconds"] for l in lines)
-        row["bytes"] = sum(l["bytes_per_token"] * l["tokens"] for l in lines) / (TOKENS * len(lines))
+        row["bytes"] = statistics.mean(l["bytes_per_token"] for l in lines)
     row["of slower"] = row["stream"] / min(row["teacher"], row["student"])
     row["of lock-step"] = row["stream"] / row["lock"]
     rows.append(row)
