@@ -28,8 +28,13 @@ class Command {
   /// The option that takes what stands on the command line without a name, once for each; empty:
   /// the command has none.
   virtual std::string positional() const { return ""; }
+  /// Whether it has --json.
+  virtual bool prints_json() const { return false; }
   /// Refuses what cannot be right whatever the files hold. Throws c10::ValueError.
   virtual void validate() const = 0;
+  /// Refuses folders of models that are not there, before anything is begun. Throws
+  /// c10::ValueError.
+  virtual void check_models() const {}
   /// Whether run() looks for a request to stop (launch/stop_request.h). Where it does not, a signal
   /// ends the process at once.
   virtual bool stops_when_asked() const { return false; }

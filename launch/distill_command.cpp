@@ -22,7 +22,13 @@ class DistillCommand : public Command {
     return "the main job: teacher ranks, student ranks, calibration, table";
   }
   void add_options(po::options_description& options) override { config_.add_options(options); }
-  void validate() const override { config_.validate(); }
+  void validate() const override {
+    config_.validate();
+    const std::vector<Payload> payloads = {payload_from_name(config_.teacher.payload)};
+    config_.teacher.check_used(payloads);
+    config_.loss.check_used(payloads);
+  }
+  void check_models() const override { config_.check_models(); }
   bool stops_when_asked() const override { return true; }
   void run(const Invocation& invocation) override;
 
@@ -41,7 +47,14 @@ void DistillCommand::dry_run(const Invocation& invocation, const Machine& machin
   const TransformerConfig teacher = shape.resolve(planned_vocab(config_.data, shape));
   const TransformerConfig student =
       config_.student.resolve({teacher, config_.teacher_folder("RUN.DIR")}, teacher.vocab);
+  config_.data.check_files();
+  if (config_.replays()) read_store_index(config_.store);
+  if (!config_.replays() || !shape.path.empty())
+    check_positions(teacher, "teacher", config_.train.seq);
+  check_positions(student, "student", config_.train.seq);
+  config_.teacher.payload_spec(teacher, config_.run.compute()).validate();
   if (invocation.world.rank() != 0) return;
+  check_run_folder(config_.run, name(), invocation.ini);
   print_distill_plan(invocation.ini, machine, placement, teacher, student, config_.teacher,
                      config_.train, config_.run, config_.store);
 }
@@ -66,9 +79,11 @@ void say_start(const DistillJob& job, const DistillInputs& inputs) {
           ? std::to_string(job.world.size()) + (job.config.replays() ? " students" : ", colocated")
           : format("%zu teacher, %zu student", placement.teachers.size(),
                    placement.students.size());
-  say(format("ranks   %s, %d thread%s each", roles.c_str(), job.machine.threads,
-             job.machine.threads == 1 ? "" : "s"));
-  if (!job.machine.note.empty()) say("note    " + job.machine.note);
+  say("ranks   " + roles + ", " + describe(job.machine));
+  const std::string crash = job.config.run.crash_note(job.config.train.checkpoint_every);
+  for (const std::string& note : {job.machine.note, crash}) {
+    if (!note.empty()) say("note    " + note);
+  }
   const std::string stream = job.describe_stream();
   if (!stream.empty()) say("stream  " + stream);
   say("folder  " + job.dir);

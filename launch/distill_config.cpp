@@ -8,6 +8,34 @@ namespace temper {
 
 namespace po = boost::program_options;
 
+namespace {
+
+/// Refuses options of the hard labels where nothing is trained on any of them.
+void check_hard_labels_count(const DistillConfig& config) {
+  if (config.hard_labels) return;  // the comparison learns from them
+  const Schedule alpha = config.loss.alpha_schedule.value_or(config.loss.alpha);
+  const bool weighed = alpha.lowest() < 1;
+  if (weighed && config.train.free_running.on_policy < 1) return;
+  const std::string option = weighed ? "--train.on-policy" : "--loss.alpha";
+  const std::string reason = weighed ? " 1, where nobody has labelled the rows"
+                                     : " " + alpha.text() + ", where hard labels have no weight";
+  const LabelLossConfig& own = config.loss.labels;
+  const LabelLossConfig usual;
+  const auto check = [&](const char* of_labels, auto value, auto usual_value) {
+    TORCH_CHECK_VALUE(value == usual_value, of_labels, " is ", value, " with ", option, reason,
+                      ": give ", option,
+                      " below 1, or --compare.hard-labels true for a student that learns from "
+                      "hard labels, or ",
+                      of_labels, " ", usual_value);
+  };
+  check("--loss.label-smoothing", own.smoothing, usual.smoothing);
+  check("--loss.hard-temperature", own.temperature, usual.temperature);
+  check("--loss.hard-rescale", std::string(own.rescale ? "true" : "false"),
+        std::string(usual.rescale ? "true" : "false"));
+}
+
+}  // namespace
+
 void DistillConfig::add_options(po::options_description& options) {
   run.add_options(options, /*folder=*/true);
   auto add = options.add_options();
@@ -54,6 +82,7 @@ void DistillConfig::validate() const {
   own.validate();
   own.check_places(train.steps);
   own.check_payload(payload_from_name(teacher.payload));
+  check_hard_labels_count(*this);
   evaluation.validate();
   calibration.validate(train.seq);
   faults.validate();
@@ -75,6 +104,7 @@ void DistillConfig::validate() const {
       ": how many micro-batches share a forward pass then depends on timing, and with "
       "it the last bits, so that a damaged shard could not be made again as it was; "
       "give --teacher.batch 0");
+  train.free_running.check_rows(data);
   const char* rewrites =
       train.free_running.on_policy > 0 ? "--train.on-policy" : "--train.scheduled-sampling";
   TORCH_CHECK_VALUE(!train.free_running.any() || (!replays() && tee.empty()), rewrites, " with ",

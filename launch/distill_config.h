@@ -42,6 +42,12 @@ struct DistillConfig {
   /// option, the value and the remedy.
   void validate() const;
 
+  /// Refuses folders of models that are not there. Throws likewise.
+  void check_models() const {
+    teacher.model.check_path();
+    student.model.check_path();
+  }
+
   bool replays() const { return !store.empty(); }
   /// `loss` with the teacher's temperature.
   LossConfig student_loss() const;

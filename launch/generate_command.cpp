@@ -59,6 +59,9 @@ class GenerateCommand : public Command {
     generate_.validate();
   }
 
+  void check_models() const override { check_model_folder(path_, "model.path"); }
+  bool prints_json() const override { return true; }
+
   void run(const Invocation& invocation) override {
     const Communicator& world = invocation.world;
     const Machine machine = set_up_machine(run_, world);

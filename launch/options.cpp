@@ -9,10 +9,14 @@
 #include <boost/program_options/errors.hpp>
 #include <boost/program_options/parsers.hpp>
 #include <boost/program_options/positional_options.hpp>
+#include <boost/program_options/value_semantic.hpp>
 #include <boost/program_options/variables_map.hpp>
-#include <fstream>
 #include <numeric>
 #include <sstream>
+#include <typeinfo>
+
+#include "data/json_input.h"
+#include "launch/ini_file.h"
 
 namespace temper {
 
@@ -30,20 +34,103 @@ bool knows(const po::options_description& options, const std::string& name) {
   return options.find_nothrow(name, /*approx=*/false) != nullptr;
 }
 
-// Boost reads "-1" as an unsigned number without a complaint.
-void refuse_negative_unsigned(const po::option& option, const po::options_description& options) {
-  const po::option_description* known = options.find_nothrow(option.string_key, false);
-  if (known == nullptr || option.value.empty() || option.value.front().substr(0, 1) != "-") return;
-  boost::any value;
-  if (!known->semantic()->apply_default(value) || value.type() != typeid(uint64_t)) return;
-  TORCH_CHECK_VALUE(false, "--", option.string_key, " is '", option.value.front(),
-                    "': give a whole number of at least 0");
+bool takes_several(const po::options_description& options, const std::string& name) {
+  const auto* type = dynamic_cast<const po::typed_value_base*>(
+      options.find(name, /*approx=*/false).semantic().get());
+  return type != nullptr && type->value_type() == typeid(std::vector<std::string>);
+}
+
+/// What to give instead of a value that is none of the type.
+std::string remedy(const std::type_info& type) {
+  if (type == typeid(bool)) return "give true or false";
+  if (type == typeid(double)) return "give a number";
+  if (type == typeid(uint64_t)) return "give a whole number of at least 0";
+  if (type == typeid(int64_t)) return "give a whole number";
+  return "give another value";
+}
+
+/// Throws where `value` is none of the option's type; `where` names the option.
+void check_value(const po::options_description& options, const std::string& name,
+                 const std::string& value, const std::string& where) {
+  const po::value_semantic& semantic = *options.find(name, /*approx=*/false).semantic();
+  const auto* typed = dynamic_cast<const po::typed_value_base*>(&semantic);
+  const std::type_info& type = typed != nullptr ? typed->value_type() : typeid(void);
+  if (type == typeid(std::string) || type == typeid(std::vector<std::string>)) return;
+  bool good = !value.empty();  // boost takes none for true
+  if (type == typeid(uint64_t) && value.starts_with('-')) good = false;  // boost takes it
+  try {
+    boost::any ignored;
+    if (good) semantic.parse(ignored, {value}, /*utf8=*/false);
+  } catch (const po::error&) {
+    good = false;
+  }
+  const bool digits =
+      value.find_first_not_of("0123456789", value.starts_with('-') ? 1 : 0) == std::string::npos;
+  const bool too_large = !good && digits && value.size() > 18;
+  TORCH_CHECK_VALUE(good, where, " is '", value, "': ", remedy(type),
+                    too_large ? "; this one has too many digits" : "");
+}
+
+/// "write it below its section, [train]", for a key that stands below none.
+std::string section_advice(const std::string& key, const po::options_description& all) {
+  std::string sections;
+  for (const std::string& name : names_of(all)) {
+    if (name.ends_with("." + key))
+      sections += (sections.empty() ? "[" : " or [") + name.substr(0, name.find('.')) + "]";
+  }
+  return sections.empty() ? "" : "write it below its section, " + sections;
+}
+
+/// The options of `file`, whose path is set; its other fields are filled in. What is in `given`
+/// already comes first.
+po::parsed_options read_config(const po::options_description& own,
+                               const po::options_description& all, const po::variables_map& given,
+                               ConfigFile& file) {
+  constexpr int64_t kMostBytes = 16 << 20;
+  std::string text;
+  try {
+    text = read_limited_file(file.path, kMostBytes);
+  } catch (const c10::ValueError& error) {
+    TORCH_CHECK_VALUE(false, "--config ", error.what_without_backtrace());
+  }
+  po::parsed_options parsed(&own);
+  std::map<std::string, int64_t> seen;
+  for (const IniEntry& entry : parse_ini(text, file.path)) {
+    const std::string& name = entry.name;
+    const std::string where = file.path + ", line " + std::to_string(entry.line) + ": ";
+    TORCH_CHECK_VALUE(name != "config", where,
+                      "config can be given on the command line alone: leave it out");
+    const bool is_own = knows(own, name);
+    if (!is_own && !knows(all, name)) {
+      const std::string advice =
+          name.find('.') == std::string::npos ? section_advice(name, all) : std::string();
+      TORCH_CHECK_VALUE(advice.empty(), where, name, " stands below no section: ", advice);
+      TORCH_CHECK_VALUE(false, where, "unknown key ", name, ": did you mean ",
+                        nearest_name(name, names_of(own)), "?");
+    }
+    const auto [first, is_new] = seen.emplace(name, entry.line);
+    TORCH_CHECK_VALUE(is_new || takes_several(is_own ? own : all, name), where, name,
+                      " stands in line ", first->second, " already: give it once");
+    if (!is_own) {
+      if (!text.starts_with(kResolvedIniMark)) file.unused.push_back(name);
+      continue;
+    }
+    check_value(own, name, entry.value, where + name);
+    if (given.count(name) == 0 || given[name].defaulted()) file.lines[name] = entry.line;
+    po::option option;
+    option.string_key = name;
+    option.value = {entry.value};
+    option.original_tokens = {name, entry.value};
+    parsed.options.push_back(std::move(option));
+  }
+  return parsed;
 }
 
 po::variables_map read_options(const std::string& command,
                                const std::vector<std::string>& arguments,
                                const po::options_description& own,
-                               const po::options_description& all, const std::string& positional) {
+                               const po::options_description& all, const std::string& positional,
+                               ConfigFile& file) {
   po::variables_map values;
   try {
     const int style = po::command_line_style::allow_long |
@@ -70,40 +157,17 @@ po::variables_map read_options(const std::string& command,
                           nearest_name(name, names_of(own)), "? 'temper ", command,
                           " --help' lists all");
       }
-      refuse_negative_unsigned(option, own);
+      if (option.value.size() == 1)
+        check_value(own, option.string_key, option.value.front(), "--" + option.string_key);
     }
     po::store(line, values);
 
     if (values.count("config") != 0) {
-      const std::string path = values["config"].as<std::string>();
-      if (!path.empty()) {
-        std::ifstream file(path);
-        std::stringstream text;
-        TORCH_CHECK_VALUE(file && text << file.rdbuf(), "--config ", path,
-                          ": cannot read this file");
-        po::parsed_options parsed(&own);
-        try {
-          parsed = po::parse_config_file(text, own, /*allow_unregistered=*/true);
-        } catch (const po::error& error) {
-          TORCH_CHECK_VALUE(false, path, ": ", error.what(),
-                            "; lines are [section], key = value, or # comment");
-        }
-        for (const po::option& option : parsed.options) {
-          TORCH_CHECK_VALUE(!option.unregistered || knows(all, option.string_key), path,
-                            ": unknown key ", option.string_key, ": did you mean ",
-                            nearest_name(option.string_key, names_of(own)), "?");
-          refuse_negative_unsigned(option, own);
-        }
-        std::erase_if(parsed.options, [](const po::option& option) { return option.unregistered; });
-        po::store(parsed, values);
-      }
+      file.path = values["config"].as<std::string>();
+      TORCH_CHECK_VALUE(!file.path.empty(),
+                        "--config is empty: name an INI file, or leave --config out");
+      po::store(read_config(own, all, values, file), values);
     }
-  } catch (const po::validation_error& error) {
-    std::string name = error.get_option_name();
-    name.erase(0, std::min(name.find_first_not_of('-'), name.size()));
-    const auto* known = own.find_nothrow(name, false);
-    TORCH_CHECK_VALUE(false, error.what(),
-                      known != nullptr ? ": " + known->description() : std::string());
   } catch (const po::error& error) {
     TORCH_CHECK_VALUE(false, error.what(), "; see 'temper ", command, " --help'");
   }
@@ -165,17 +229,34 @@ std::string nearest_name(const std::string& name, const std::vector<std::string>
                            });
 }
 
-void parse_options(const std::string& command, const std::vector<std::string>& arguments,
-                   const po::options_description& own, const po::options_description& all,
-                   const std::string& positional) {
-  po::variables_map values = read_options(command, arguments, own, all, positional);
-  po::notify(values);
+void ConfigFile::locate(const std::function<void()>& check) const {
+  try {
+    check();
+  } catch (const c10::ValueError& error) {
+    const std::string message = error.what_without_backtrace();
+    const size_t begin = message.find("--");
+    const size_t name = begin == std::string::npos ? message.size() : begin + 2;
+    const size_t end = message.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-", name);
+    const auto found = lines.find(message.substr(name, end - name));
+    if (found == lines.end()) throw;
+    TORCH_CHECK_VALUE(false, message, " (it stands in ", path, ", line ", found->second, ")");
+  }
+}
+
+ConfigFile parse_options(const std::string& command, const std::vector<std::string>& arguments,
+                         const po::options_description& own, const po::options_description& all,
+                         const std::string& positional) {
+  ConfigFile file;
+  po::variables_map values = read_options(command, arguments, own, all, positional, file);
+  file.locate([&] { po::notify(values); });
+  return file;
 }
 
 std::string resolved_ini(const std::string& command, const std::vector<std::string>& arguments,
                          const po::options_description& own, const po::options_description& all,
                          const std::string& positional) {
-  const po::variables_map values = read_options(command, arguments, own, all, positional);
+  ConfigFile file;
+  const po::variables_map values = read_options(command, arguments, own, all, positional, file);
   std::ostringstream ini;
   ini << kResolvedIniMark << command << ": the resolved configuration of this run\n";
   std::vector<std::string> sections;
@@ -192,7 +273,7 @@ std::string resolved_ini(const std::string& command, const std::vector<std::stri
       if (value.empty()) continue;  // no default, and not given
       const auto* many = boost::any_cast<std::vector<std::string>>(&value);
       for (const std::string& text : many ? *many : std::vector<std::string>{text_of(value)})
-        ini << name.substr(section.size() + 1) << " = " << text << '\n';
+        ini << name.substr(section.size() + 1) << " = " << ini_value(text) << '\n';
     }
   }
   return ini.str();

@@ -32,9 +32,16 @@ class PlanCommand : public Command {
     plan_.add_options(options);
   }
 
+  void check_models() const override { config_.check_models(); }
+  bool prints_json() const override { return true; }
+
   void validate() const override {
     config_.validate();
     plan_.validate();
+    std::vector<Payload> payloads = plan_.payload_list();
+    payloads.push_back(payload_from_name(config_.teacher.payload));  // distill's own
+    config_.teacher.check_used(payloads);
+    config_.loss.check_used(payloads);
     const DataConfig& data = config_.data;
     TORCH_CHECK_VALUE(config_.store.empty(), "--teacher.store is ", config_.store,
                       ": a replay has no teacher ranks to plan; leave it out");
@@ -179,6 +186,7 @@ void PlanCommand::run(const Invocation& invocation) {
       student_shape_ = config_.student.resolve({teacher_shape_, config_.teacher_folder("RUN.DIR")},
                                                teacher_shape_.vocab);
     }
+    if (invocation.dry_run && !plan_.given()) config_.data.check_files();
   });
   if (invocation.dry_run) {
     if (world.rank() == 0) {

@@ -18,6 +18,7 @@
 #include "launch/command.h"
 #include "launch/machine.h"
 #include "launch/options.h"
+#include "launch/progress.h"
 #include "launch/stop_request.h"
 #include "student/training_step.h"
 
@@ -49,16 +50,16 @@ struct GeneralOptions {
   bool json = false;
   std::string config;
 
-  void add_options(po::options_description& options) {
+  /// `with_json`: of a command that prints JSON.
+  void add_options(po::options_description& options, bool with_json) {
     auto add = options.add_options();
     add("help", po::bool_switch(&help), "print this and stop");
     add("config", po::value<std::string>(&config)->value_name("FILE"),
         "INI file with any of the options below; the command line comes first");
     add("dry-run", po::bool_switch(&dry_run),
         "print configuration, ranks, memory and token arithmetic, and stop");
-    add("json", po::bool_switch(&json),
-        "one JSON object on standard output, nothing else there (evaluate, calibrate, generate, "
-        "plan)");
+    if (with_json)
+      add("json", po::bool_switch(&json), "one JSON object on standard output, nothing else there");
   }
 };
 
@@ -95,6 +96,20 @@ std::string shared_options(const std::string& ini, const std::string& general) {
   return result;
 }
 
+/// "my.ini: model.layers, model.width, model.heads and 2 more are not used by distill".
+std::string unused_words(const ConfigFile& file, const Command& command) {
+  constexpr size_t kNamed = 3;
+  const size_t count = file.unused.size(), named = count <= kNamed + 1 ? count : kNamed;
+  std::string words;
+  for (size_t i = 0; i < named; ++i) {
+    const bool last = named == count && i + 1 == count;
+    words += (i == 0 ? "" : last ? " and " : ", ") + file.unused[i];
+  }
+  if (named < count) words += " and " + std::to_string(count - named) + " more";
+  return file.path + ": " + words + (count == 1 ? " is" : " are") + " not used by " +
+         command.name();
+}
+
 void run_command(const std::vector<std::string>& arguments, const Communicator& world) {
   const std::vector<std::unique_ptr<Command>> commands = all_commands();
   const bool asks_help = arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h" ||
@@ -109,7 +124,7 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
   Command* command = nullptr;
   po::options_description all("all");
   GeneralOptions general, others_general;
-  others_general.add_options(all);
+  others_general.add_options(all, /*with_json=*/true);
   std::vector<std::string> names;
   std::unique_ptr<po::options_description> own;
   GeneralOptions& used = general;
@@ -124,6 +139,7 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
     }
   }
   std::string ini;
+  ConfigFile file;
   agree(world, [&] {
     const auto found = std::find_if(commands.begin(), commands.end(),
                                     [&](const auto& each) { return each->name() == arguments[0]; });
@@ -133,7 +149,7 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
     command = found->get();
     own = std::make_unique<po::options_description>(
         "temper " + command->name() + ": " + command->summary(), 110, 60);
-    used.add_options(*own);
+    used.add_options(*own, command->prints_json());
     command->add_options(*own);
     std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
     std::replace(rest.begin(), rest.end(), std::string("-h"), std::string("--help"));
@@ -141,8 +157,14 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
       used.help = true;
       return;
     }
-    parse_options(command->name(), rest, *own, all, command->positional());
-    command->validate();
+    file = parse_options(command->name(), rest, *own, all, command->positional());
+    TORCH_CHECK_VALUE(!used.json || !used.dry_run,
+                      "--json and --dry-run are both given, and a dry run prints no JSON: leave "
+                      "one out");
+    file.locate([&] {
+      command->validate();
+      command->check_models();
+    });
     if (!command->stops_when_asked()) release_stop_signals();
     ini = resolved_ini(command->name(), rest, *own, all, command->positional());
   });
@@ -156,6 +178,7 @@ void run_command(const std::vector<std::string>& arguments, const Communicator& 
     return;
   }
   refuse_alone_under_slurm(world);
+  if (world.rank() == 0 && !file.unused.empty()) say("note    " + unused_words(file, *command));
   command->run({world, ini, used.dry_run, used.json});
 }
 

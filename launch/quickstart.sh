@@ -1,11 +1,28 @@
 #!/usr/bin/env bash
 # From an empty Debian 12 machine to a distilled, calibrated student: installs what is missing, builds, and runs the main job on the
 # built-in language with one teacher and two student ranks. Further options go to temper: launch/quickstart.sh --train.steps 50
+#
+# Each call begins runs/quickstart anew; with --run.dir DIR the run goes there, and is not begun over another one.
 set -euo pipefail
+given() {  # OPTION ARGUMENT...: whether it is among them
+  local option="$1" argument
+  shift
+  for argument in "$@"; do
+    case "$argument" in "$option" | "$option="*) return ;; esac
+  done
+  return 1
+}
+# An option that stands twice would be refused, after the build.
+own=()
+given --config "$@" || own+=(--config configs/quickstart.ini)
+if ! given --run.dir "$@"; then
+  own+=(--run.dir runs/quickstart)
+  given --run.overwrite "$@" || given --run.resume "$@" || own+=(--run.overwrite true)
+fi
+
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/setup.sh
 temper_setup
 temper_build release temper
 say "running the main job (about four minutes on two cores)"
-exec mpirun --oversubscribe --bind-to none -n 3 build/release/temper distill --config configs/quickstart.ini \
-  --run.dir runs/quickstart --run.overwrite true "$@"
+exec mpirun --oversubscribe --bind-to none -n 3 build/release/temper distill "${own[@]}" "$@"

@@ -65,6 +65,7 @@ class RecordCommand : public Command {
     run_.validate();
     data_.validate();
     teacher_.validate();
+    teacher_.check_used({payload_from_name(teacher_.payload)});
     train_.validate();
     TORCH_CHECK_VALUE(!dir_.empty(), "--record.store is missing: name the folder to write to");
     check_recordable(teacher_.temperature, "--record.store " + dir_);
@@ -80,6 +81,8 @@ class RecordCommand : public Command {
                       "distill, and name its folder with --teacher.path and --teacher.train-steps "
                       "0");
   }
+
+  void check_models() const override { teacher_.model.check_path(); }
 
   void run(const Invocation& invocation) override;
 
@@ -126,6 +129,8 @@ void RecordCommand::run(const Invocation& invocation) {
   if (invocation.dry_run) {
     agree(world, [&] {
       const TransformerConfig shape = teacher_.model.resolve(planned_vocab(data_, teacher_.model));
+      data_.check_files();
+      check_positions(shape, "teacher", train_.seq);
       StoreIndex plan;
       plan.payload = teacher_.payload_spec(shape, run_.compute());
       plan.payload.validate();
@@ -176,8 +181,7 @@ void RecordCommand::run(const Invocation& invocation) {
     if (teacher_.model.path.empty())
       say("warning: the teacher has random weights (good for benchmarks only): name one with "
           "--teacher.path");
-    say(format("ranks   %d, %d thread%s each", world.size(), machine.threads,
-               machine.threads == 1 ? "" : "s"));
+    say("ranks   " + std::to_string(world.size()) + ", " + describe(machine));
     if (!machine.note.empty()) say("note    " + machine.note);
   }
 

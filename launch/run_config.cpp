@@ -40,6 +40,9 @@ void RunConfig::validate() const {
   TORCH_CHECK_VALUE(!resume.empty(), "--run.resume is empty: give no, auto, or a checkpoint");
   TORCH_CHECK_VALUE(resume != "auto" || !dir.empty(),
                     "--run.resume auto without --run.dir: name the run folder to go on with");
+  TORCH_CHECK_VALUE(resume == "no" || !overwrite, "--run.resume ", resume,
+                    " goes on with a run, and --run.overwrite true puts a new one in its place: "
+                    "give --run.overwrite false, or --run.resume no");
   TORCH_CHECK_VALUE(seed >= 0, "--run.seed is ", seed, ": give a whole number of at least 0");
   TORCH_CHECK_VALUE(threads >= 0 && threads <= 4096, "--run.threads is ", threads,
                     ": give 0 (automatic) to 4096");
@@ -49,6 +52,12 @@ void RunConfig::validate() const {
                     "': give fp32 or bf16");
   TORCH_CHECK_VALUE(timeout == 0 || (timeout >= 1 && timeout <= 1e7), "--run.timeout is ", timeout,
                     ": give 1 second or more, or 0 (no watchdog)");
+}
+
+std::string RunConfig::crash_note(int64_t checkpoint_every) const {
+  if (resume != "auto" || checkpoint_every > 0) return "";
+  return "no checkpoints before the end of a stage (train.checkpoint-every is 0): after a crash it "
+         "begins anew";
 }
 
 at::ScalarType RunConfig::compute() const {

@@ -25,6 +25,9 @@ struct RunConfig {
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
 
+  /// A line for who counts on run.resume auto, where no checkpoint comes before the end; or empty.
+  std::string crash_note(int64_t checkpoint_every) const;
+
   /// dtype of matrix products, and of logits on the wire.
   at::ScalarType compute() const;
 };

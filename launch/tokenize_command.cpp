@@ -137,6 +137,7 @@ class TokenizeCommand : public Command {
         TORCH_CHECK_VALUE(!fs::equivalent(file, output_ + ending, error), "--tokenize.output ",
                           output_, ": this is the input ", file, "; name another file");
     }
+    check_no_token_file(output_, token_format(format_, "tokenize.format"), "tokenize.output");
     job.option = "tokenize.input";
     job.end_of_document = append_eod_ == "false" ? std::nullopt : tokenizer.end_of_document();
     TORCH_CHECK_VALUE(append_eod_ != "true" || job.end_of_document,

@@ -46,11 +46,13 @@ class TrainCommand : public Command {
     run_.validate();
     data_.validate();
     train_.validate();
+    train_.free_running.check_rows(data_);
     labels_.validate();
     evaluation_.validate();
     faults_.validate();
   }
 
+  void check_models() const override { model_.check_path(); }
   bool stops_when_asked() const override { return true; }
 
   void run(const Invocation& invocation) override {
@@ -59,8 +61,11 @@ class TrainCommand : public Command {
     if (invocation.dry_run) {
       agree(world, [&] {
         const TransformerConfig shape = model_.resolve(planned_vocab(data_, model_));
-        if (world.rank() == 0)
-          print_train_plan(invocation.ini, machine, world.size(), shape, train_, run_.compute());
+        data_.check_files();
+        check_positions(shape, "model", train_.seq);
+        if (world.rank() != 0) return;
+        check_run_folder(run_, name(), invocation.ini);
+        print_train_plan(invocation.ini, machine, world.size(), shape, train_, run_.compute());
       });
       return;
     }
@@ -88,13 +93,17 @@ class TrainCommand : public Command {
     if (speaks) {
       say("data    " + corpus->describe());
       say("model   " + describe_model(model->config()));
-      say("ranks   " + format("%d, %d threads each", world.size(), machine.threads));
-      if (!machine.note.empty()) say("note    " + machine.note);
+      say("ranks   " + std::to_string(world.size()) + ", " + describe(machine));
+      for (const std::string& note : {machine.note, run_.crash_note(train_.checkpoint_every)}) {
+        if (!note.empty()) say("note    " + note);
+      }
       say("folder  " + dir);
     }
     const std::string stage_name = "train";
     const Resumption resumption(run_.resume, dir, stage_name, invocation.ini, world);
-    if (const auto done = resumption.result(stage_name)) {
+    const CheckpointManifest manifest =
+        resumption.manifest(stage_name, static_cast<uint64_t>(run_.seed), corpus->fingerprint());
+    if (const auto done = resumption.result(manifest)) {
       if (speaks) {
         say("resume  " + dir + ": this run is finished");
         finish(dir, nlohmann::ordered_json(*done));
@@ -106,7 +115,7 @@ class TrainCommand : public Command {
       collectives.reset();  // collective, so not with an exception on its way
       throw StopRequested(words);
     };
-    if (any_asked_to_stop(world)) leave(stop_words({}));
+    if (any_asked_to_stop(world)) leave(stop_words({}, resumption.goes_on()));
     TrainingStage stage;
     stage.title = "train";
     stage.train = train_;
@@ -117,7 +126,7 @@ class TrainCommand : public Command {
     stage.metrics_path = dir + "/metrics.jsonl";
     if (log_.tensorboard) stage.tensorboard_dir = dir + "/tensorboard";
     stage.checkpoint_dir = resumption.checkpoints(stage_name);
-    stage.run = resumption.manifest(stage_name, stage.seed, corpus->fingerprint());
+    stage.run = manifest;
     stage.from = resumption.point(stage.run);
     stage.evaluation = evaluation_;
     stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));
@@ -145,7 +154,7 @@ class TrainCommand : public Command {
     if (floor) json["entropy_floor"] = *floor;
     json["seconds"] = summary.seconds;
     json["tokens_per_s"] = summary.tokens_per_second;
-    resumption.finish(stage_name, json);
+    resumption.finish(stage.run, json);
     finish(dir, json);
   }
 

@@ -130,6 +130,17 @@ class Loader {
 
 }  // namespace
 
+void check_model_folder(const std::string& path, const std::string& option) {
+  constexpr const char* kRemedy =
+      "name a downloaded Hugging Face folder (config.json and model.safetensors)";
+  std::error_code ignored;
+  if (fs::is_regular_file(path, ignored)) return;
+  TORCH_CHECK_VALUE(fs::is_directory(path, ignored), "--", option, " ", path,
+                    ": no such folder, and temper downloads nothing; ", kRemedy);
+  TORCH_CHECK_VALUE(fs::exists(fs::path(path) / "config.json", ignored), "--", option, " ", path,
+                    ": this folder holds no config.json; ", kRemedy);
+}
+
 TransformerConfig read_model_config(const std::string& path) {
   std::error_code ignored;
   const bool is_file = fs::is_regular_file(path, ignored);

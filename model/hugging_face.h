@@ -13,6 +13,10 @@
 
 namespace temper {
 
+/// Throws c10::ValueError naming `option`, the path and the remedy where `path` is neither a folder
+/// with a config.json nor a file.
+void check_model_folder(const std::string& path, const std::string& option);
+
 /// Reads and checks the config.json that `path` names, itself or by its folder. Throws
 /// c10::ValueError naming the file, the field, the value and the remedy.
 TransformerConfig read_model_config(const std::string& path);

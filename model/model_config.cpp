@@ -19,6 +19,16 @@ constexpr int64_t kDefaultPositions = 1024;
 
 }  // namespace
 
+void ModelConfig::add_path(po::options_description& options) {
+  options.add_options()((section + ".path").c_str(),
+                        po::value<std::string>(&path)->default_value(path)->value_name("DIR"),
+                        "Hugging Face folder of the model");
+}
+
+void ModelConfig::check_path() const {
+  if (!path.empty()) check_model_folder(path, section + ".path");
+}
+
 void ModelConfig::add_options(po::options_description& options) {
   const auto declare = [&](const char* key, auto& member, const char* value_name,
                            const std::string& help) {

@@ -27,6 +27,12 @@ struct ModelConfig {
 
   explicit ModelConfig(std::string section_name) : section(std::move(section_name)) {}
 
+  /// Declares `<section>.path` alone, of a model that is opened as it is.
+  void add_path(boost::program_options::options_description& options);
+  /// Throws c10::ValueError naming the option, the value and the remedy where `path` names nothing
+  /// that is there.
+  void check_path() const;
+
   /// Declares `<section>.path`, `.family`, `.layers`, `.width`, `.heads`, `.kv-heads`,
   /// `.ffn-width`, `.positions`, `.tied-head`.
   void add_options(boost::program_options::options_description& options);

@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "comm/channel_config.h"
@@ -91,6 +92,17 @@ void TeacherConfig::validate() const {
                     " exclude each other: a teacher is either opened or trained first");
   TORCH_CHECK_VALUE(std::isfinite(train_lr) && train_lr > 0, "--teacher.train-lr is ", train_lr,
                     ": give a finite number above 0");
+}
+
+void TeacherConfig::check_used(const std::vector<Payload>& payloads) const {
+  const auto check = [&](const char* option, int64_t value, int64_t usual, Payload wanted) {
+    const bool used = std::find(payloads.begin(), payloads.end(), wanted) != payloads.end();
+    TORCH_CHECK_VALUE(used || value == usual, "--teacher.", option, " is ", value,
+                      ", but --teacher.payload is ", payload, ": give --teacher.payload ",
+                      payload_name(wanted), ", or --teacher.", option, " ", usual);
+  };
+  check("topk", topk, kUsualTopk, Payload::kTopk);
+  check("draws", draws, kUsualDraws, Payload::kSample);
 }
 
 std::optional<at::ScalarType> TeacherConfig::weights_dtype(at::ScalarType compute) const {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "comm/payload.h"
 #include "comm/schedule.h"
@@ -14,11 +15,13 @@
 namespace temper {
 
 struct TeacherConfig {
+  static constexpr int64_t kUsualTopk = 64, kUsualDraws = 12;
+
   ModelConfig model{"teacher"};
   Schedule temperature = 2.0;    ///< T of the soft targets, in both softmaxes of the KL term
   std::string payload = "full";  ///< what travels per token: full, hidden, topk or sample
-  int64_t topk = 64;             ///< entries per token of the payload topk
-  int64_t draws = 12;            ///< per token of the payload sample
+  int64_t topk = kUsualTopk;     ///< entries per token of the payload topk
+  int64_t draws = kUsualDraws;   ///< per token of the payload sample
   std::string values =
       "auto";  ///< of full, hidden and topk: fp32, bf16, fp16 or int8; auto: run.precision
   std::string weights = "auto";    ///< in memory: bf16, fp32 or auto
@@ -38,6 +41,8 @@ struct TeacherConfig {
   std::optional<at::ScalarType> weights_dtype(at::ScalarType compute) const;
   /// Throws c10::ValueError naming the option, the value and the remedy.
   void validate() const;
+  /// Refuses options of payloads that are none of `payloads`, those that the command works with.
+  void check_used(const std::vector<Payload>& payloads) const;
 };
 
 }  // namespace temper

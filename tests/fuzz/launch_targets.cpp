@@ -140,17 +140,19 @@ std::vector<FuzzTarget> launch_targets() {
       {"command_line", command_line_reader},
       {"prompts", prompts_reader},
       {"run_config", run_reader("config.ini", {"# temper distill: the resolved configuration of "
-                                               "this run\n\n[loss]\nalpha = 0.5\n\n[teacher]\n"
+                                               "this run\n\n[loss]\nalpha = 0.5\nkind = jsd\n"
+                                               "beta = 0.3\ntoken-share = 0.5\n\n[teacher]\n"
                                                "temperature = 2\npayload = hidden\n"})},
       {"run_summary", run_reader("summary.json", {example_summary()})},
       {"run_metrics",
-       run_reader("metrics.jsonl",
-                  {R"({"step":1,"loss":3.5,"kl":1.2,"ce":3.9,"grad_norm":1.5,"lr":0.001,)"
-                   R"("tokens_per_s":1000,"wait_teacher":0.1,"wait_student":0.2,)"
-                   R"("bytes_per_token":64,"temperature":2,"alpha":0.5,"beta":0.1})"
-                   "\n"
-                   R"({"step":2,"loss":3.1,"kl":null,"lr":0.002})"
-                   "\n"})},
+       run_reader(
+           "metrics.jsonl",
+           {R"({"step":1,"loss":3.5,"kl":1.2,"ce":3.9,"grad_norm":1.5,"lr":0.001,)"
+            R"("tokens_per_s":1000,"wait_teacher":0.1,"wait_student":0.2,)"
+            R"("bytes_per_token":64,"temperature":2,"alpha":0.5,"beta":0.1,"on_policy":true})"
+            "\n"
+            R"({"step":2,"loss":3.1,"kl":null,"lr":0.002})"
+            "\n"})},
   };
 }
 

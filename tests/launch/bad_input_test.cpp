@@ -170,6 +170,19 @@ TEST(BadInputTest, RunFolderInUse) {
   refused({"--run.dir", scratch.path()}, {"--run.dir", scratch.path(), "run.overwrite"});
 }
 
+// What is left of a run may be its only checkpoint, or a student that somebody kept.
+TEST(BadInputTest, RunFolderWithPartsOfARun) {
+  for (const std::string part :
+       {"checkpoints", "stages", "student", "model", "teacher", "report.html"}) {
+    const ScratchDir scratch;
+    const std::string file = part == "report.html" ? scratch / part : scratch / (part + "/kept");
+    fs::create_directories(fs::path(file).parent_path());
+    write_text(file, "kept");
+    refused({"--run.dir", scratch.path()}, {"--run.dir", scratch.path(), "run.overwrite"});
+    EXPECT_EQ(read_text(file), "kept") << part;
+  }
+}
+
 TEST(BadInputTest, TruncatedWeights) {
   const ScratchDir scratch;
   const std::string model = make_model(scratch, "a", 64);
@@ -192,6 +205,61 @@ TEST(BadInputTest, MalformedModelConfig) {
 
 TEST(BadInputTest, MissingModel) {
   refused({"--teacher.path", "/nowhere/teacher"}, {"/nowhere/teacher"});
+  const std::string remedy =
+      "no such folder, and temper downloads nothing; name a downloaded Hugging Face folder "
+      "(config.json and model.safetensors)";
+  refused({"--teacher.path", "gpt2"}, {"--teacher.path gpt2: " + remedy});
+  refused({"--student.path", "gpt2"}, {"--student.path gpt2: " + remedy});
+  for (const char* command : {"train", "evaluate", "calibrate"})
+    refused({"--model.path", "gpt2"}, {"--model.path gpt2: " + remedy}, command, 1);
+  refused({"--model.path", "gpt2", "--generate.prompt", "x"}, {"--model.path gpt2: " + remedy},
+          "generate", 1);
+  const ScratchDir scratch;
+  refused({"--teacher.path", scratch.path()},
+          {"--teacher.path " + scratch.path() + ": this folder holds no config.json"});
+  write_text(scratch / "config.json", "{}");
+  refused({"--model.path", scratch.path(), "--evaluate.teacher", "gpt2"},
+          {"--evaluate.teacher gpt2: " + remedy}, "evaluate", 1);
+}
+
+// What a run would refuse at its start, a dry run refuses too.
+TEST(BadInputTest, DryRunOfWhatCannotRun) {
+  const ScratchDir scratch;
+  const auto dry = [](const Arguments& more, const Arguments& words,
+                      const std::string& command = "distill", int ranks = 3) {
+    Arguments arguments{"--dry-run"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    refused(arguments, words, command, ranks);
+  };
+  dry({"--data.source", "text", "--data.text", "/nowhere/book.txt"},
+      {"--data.text /nowhere/book.txt"});
+  dry({"--data.source", "tokens", "--data.tokens", "/nowhere/ids.npy", "--data.vocab", "300"},
+      {"--data.tokens /nowhere/ids.npy"});
+  write_text(scratch / "book.txt", "To be, or not to be.");
+  dry({"--data.source", "text", "--data.text", scratch / "book.txt", "--data.tokenizer",
+       "/nowhere/tokenizer.json"},
+      {"--data.tokenizer /nowhere/tokenizer.json"});
+  dry({"--teacher.store", "/nowhere/store", "--launch.teachers", "0"}, {"/nowhere/store"});
+  dry({"--teacher.payload", "topk", "--teacher.topk", "300"}, {"--teacher.topk is 300", "256"});
+  dry({"--student.positions", "16"}, {"--train.seq is 32", "the student takes at most 16"});
+  dry({"--teacher.positions", "16"}, {"--train.seq is 32", "the teacher takes at most 16"});
+  dry({"--run.resume", "nowhere"}, {"--run.resume nowhere: No such file"});
+  fs::create_directories(scratch / "run/student");
+  dry({"--run.dir", scratch / "run"}, {"--run.dir " + scratch / "run holds a run already"});
+  dry({"--run.dir", scratch / "run"}, {"--run.dir " + scratch / "run holds a run already"}, "train",
+      1);
+  dry({"--data.source", "text", "--data.text", "/nowhere/book.txt"},
+      {"--data.text /nowhere/book.txt"}, "train", 1);
+  dry({"--record.store", scratch / "store", "--teacher.positions", "16"},
+      {"--train.seq is 128", "the teacher takes at most 16"}, "record", 1);
+  dry({"/nowhere/run"}, {"/nowhere/run: no run folder"}, "report", 1);
+}
+
+TEST(BadInputTest, JsonOfACommandThatPrintsNone) {
+  refused({"--json"}, {"--json is no option of 'temper distill', only of another command"});
+  refused({"--model.path", std::string(TEMPER_SOURCE_DIR) + "/tests/model/golden/llama", "--json",
+           "--dry-run"},
+          {"--json and --dry-run", "leave one out"}, "evaluate", 1);
 }
 
 TEST(BadInputTest, SequenceBeyondThePositions) {
@@ -215,9 +283,36 @@ TEST(BadInputTest, UnknownNames) {
   write_text(scratch / "a.ini", "[train]\nstpes = 5\n");
   refused({"--config", scratch / "a.ini"}, {"a.ini", "train.stpes", "train.steps"});
   write_text(scratch / "a.ini", "[train\nsteps 5\n");
-  refused({"--config", scratch / "a.ini"}, {"a.ini"});
+  refused({"--config", scratch / "a.ini"}, {"a.ini, line 1"});
+  // Also what is seen after the file was read.
+  write_text(scratch / "a.ini", "[train]\nlr = -1\n[loss]\nalpha = half\n");
+  refused({"--config", scratch / "a.ini", "--train.lr", "1"},
+          {"--loss.alpha", "half", "(it stands in " + scratch / "a.ini, line 4)"});
+  refused({"--config", scratch / "a.ini", "--loss.alpha", "1"},
+          {"--train.lr is -1", "(it stands in " + scratch / "a.ini, line 2)"});
+  refused({"--config", ""}, {"--config is empty"});
   refused({"--config", scratch / "none.ini"}, {"none.ini"});
   refused({"stray"}, {"stray"});
+}
+
+TEST(BadInputTest, KeysOfOtherCommandsAreNotedOnce) {
+  const ScratchDir scratch;
+  const std::string keys = "[model]\nlayers = 2\nwidth = 32\n[train]\nsteps = 2\n";
+  const Arguments arguments = {"distill", "--dry-run", "--launch.teachers",
+                               "1",       "--config",  scratch / "a.ini"};
+  write_text(scratch / "a.ini", keys);
+  Outcome outcome = launch(arguments, 3, 60);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(count(outcome.err, "note    " + scratch / "a.ini: model.layers and model.width are not "
+                                                      "used by distill\n"),
+            1u)
+      << outcome.err;
+  EXPECT_EQ(count(outcome.err, "not used by"), 1u) << outcome.err;
+  // A run's configuration serves other commands as it is.
+  write_text(scratch / "a.ini", "# temper train: the resolved configuration of this run\n" + keys);
+  outcome = launch(arguments, 3, 60);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(count(outcome.err, "not used by"), 0u) << outcome.err;
 }
 
 TEST(BadInputTest, FewerSequencesThanStudents) {

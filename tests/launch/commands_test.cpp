@@ -43,12 +43,15 @@ TEST(CommandsTest, EveryConfigIsLoaded) {
     if (entry.path().extension() != ".ini") continue;
     ++found;
     const ScratchDir scratch;
+    write_text(scratch / "text.txt", sample_text());
     std::vector<std::string> arguments{
         "distill", "--config",    entry.path().string(), "--dry-run", "--data.source",
-        "text",    "--data.text", "unused.txt",          "--run.dir", scratch / "run"};
+        "text",    "--data.text", scratch / "text.txt",  "--run.dir", scratch / "run"};
     if (entry.path().stem() == "from-teacher") {
-      arguments.insert(arguments.end(), {"--teacher.path", std::string(TEMPER_SOURCE_DIR) +
-                                                               "/tests/model/golden/llama"});
+      arguments.insert(
+          arguments.end(),
+          {"--teacher.path", std::string(TEMPER_SOURCE_DIR) + "/tests/model/golden/llama",
+           "--train.seq", "32"});
     }
     const Outcome outcome = launch(arguments, 3);
     EXPECT_EQ(outcome.code, 0) << entry.path() << outcome.err;
@@ -193,6 +196,14 @@ TEST(CommandsTest, FromTextToTokensToAStudentThatWrites) {
       launch({"tokenize", "--tokenize.input", scratch / "text.txt", "--tokenize.output",
               scratch / "ids.npy", "--data.tokenizer", tokenizer});
   ASSERT_EQ(tokenized.code, 0) << tokenized.err;
+  const std::string ids = read_text(scratch / "ids.npy");
+  const Outcome again = launch({"tokenize", "--tokenize.input", scratch / "text.txt",
+                                "--tokenize.output", scratch / "ids.npy"});
+  EXPECT_EQ(again.code, 2);
+  EXPECT_NE(again.err.find("--tokenize.output " + scratch / "ids.npy: this file is there already"),
+            std::string::npos)
+      << again.err;
+  EXPECT_EQ(read_text(scratch / "ids.npy"), ids);
   const Outcome teacher = launch({"train",
                                   "--run.dir",
                                   scratch / "teacher",
@@ -220,36 +231,35 @@ TEST(CommandsTest, FromTextToTokensToAStudentThatWrites) {
   EXPECT_EQ(read_text(scratch / "teacher/model/tokenizer.json"), read_text(tokenizer));
   for (const std::string payload : {"hidden", "topk", "sample"}) {
     const std::string run = scratch / payload;
-    const Outcome distilled = launch({"distill",
-                                      "--run.dir",
-                                      run,
-                                      "--data.source",
-                                      "tokens",
-                                      "--data.tokens",
-                                      scratch / "ids.npy",
-                                      "--data.vocab",
-                                      std::to_string(vocab),
-                                      "--teacher.path",
-                                      scratch / "teacher/model",
-                                      "--student.init",
-                                      "teacher",
-                                      "--teacher.payload",
-                                      payload,
-                                      "--teacher.topk",
-                                      "16",
-                                      "--launch.teachers",
-                                      "1",
-                                      "--train.steps",
-                                      "5",
-                                      "--train.batch",
-                                      "4",
-                                      "--train.seq",
-                                      "32",
-                                      "--train.warmup",
-                                      "1",
-                                      "--evaluate.max-tokens",
-                                      "512"},
-                                     3);
+    std::vector<std::string> arguments = {"distill",
+                                          "--run.dir",
+                                          run,
+                                          "--data.source",
+                                          "tokens",
+                                          "--data.tokens",
+                                          scratch / "ids.npy",
+                                          "--data.vocab",
+                                          std::to_string(vocab),
+                                          "--teacher.path",
+                                          scratch / "teacher/model",
+                                          "--student.init",
+                                          "teacher",
+                                          "--teacher.payload",
+                                          payload,
+                                          "--launch.teachers",
+                                          "1",
+                                          "--train.steps",
+                                          "5",
+                                          "--train.batch",
+                                          "4",
+                                          "--train.seq",
+                                          "32",
+                                          "--train.warmup",
+                                          "1",
+                                          "--evaluate.max-tokens",
+                                          "512"};
+    if (payload == "topk") arguments.insert(arguments.end(), {"--teacher.topk", "16"});
+    const Outcome distilled = launch(arguments, 3);
     ASSERT_EQ(distilled.code, 0) << payload << distilled.err;
     // Token files do not name their tokenizer: the teacher's goes along.
     EXPECT_EQ(read_text(run + "/student/tokenizer.json"), read_text(tokenizer)) << payload;
@@ -268,12 +278,32 @@ TEST(CommandsTest, FromTextToTokensToAStudentThatWrites) {
 
 TEST(CommandsTest, TrainMakesATeacherThatDistillOpens) {
   const ScratchDir scratch;
-  const Outcome trained =
-      launch({"train", "--run.dir", scratch / "teacher", "--model.family", "gpt2", "--model.layers",
-              "1", "--model.width", "32", "--train.steps", "10", "--train.batch", "4",
-              "--train.seq", "32", "--evaluate.max-tokens", "512"},
-             2);
+  const Outcome trained = launch({"train",
+                                  "--run.dir",
+                                  scratch / "teacher",
+                                  "--model.family",
+                                  "gpt2",
+                                  "--model.layers",
+                                  "1",
+                                  "--model.width",
+                                  "32",
+                                  "--train.steps",
+                                  "10",
+                                  "--train.batch",
+                                  "4",
+                                  "--train.seq",
+                                  "32",
+                                  "--evaluate.max-tokens",
+                                  "512",
+                                  "--run.resume",
+                                  "auto",
+                                  "--run.threads",
+                                  "1"},
+                                 2);
   ASSERT_EQ(trained.code, 0) << trained.err;
+  EXPECT_NE(trained.err.find("ranks   2, 1 thread each, on "), std::string::npos) << trained.err;
+  EXPECT_NE(trained.err.find("note    no checkpoints before the end of a stage"), std::string::npos)
+      << trained.err;
   EXPECT_NE(trained.out.find("after, exact"), std::string::npos);  // of the built-in language
   const auto judged = nlohmann::json::parse(read_text(scratch / "teacher/summary.json"));
   EXPECT_GT(judged.at("test").at("after").at("exact").at("kl").get<double>(), 0);

@@ -27,6 +27,8 @@ ALLOW_TIES = "--allow-ties" in sys.argv[4:]
 def temper_ids(path, tokenizer, *options):
     """The ids of each document of a file."""
     out = FOLDER / "out"
+    for ending in (".bin", ".idx"):
+        out.with_suffix(ending).unlink(missing_ok=True)  # temper writes over no file
     command = [TEMPER, "tokenize", "--tokenize.input", path, "--tokenize.output", out, "--tokenize.format", "megatron"]
     command += ["--tokenize.append-eod", "false", "--data.tokenizer", tokenizer, "--run.threads", "2", *options]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)

@@ -24,7 +24,7 @@ finish() { slurm_down; rm -rf "$work"; }
 
 # A small job; its learning rate does not depend on the number of steps.
 options=(--run.threads 1 --teacher.layers 2 --teacher.width 64 --teacher.heads 4 --teacher.train-steps 0
-  --student.layers 2 --student.width 64 --student.heads 4 --compare.seeds 1 --compare.hard-labels false
+  --student.layers 2 --student.width 64 --student.heads 4 --compare.hard-labels false
   --train.batch 8 --train.seq 64 --train.warmup 2 --train.lr-schedule constant --evaluate.max-tokens 256)
 export TEMPER_TEACHERS=1
 submit() {  # TEMPLATE RUN STEPS [sbatch's options...]
@@ -35,8 +35,9 @@ submit() {  # TEMPLATE RUN STEPS [sbatch's options...]
     *) size=(--ntasks=3 --cpus-per-task=1) ;;
   esac
   shift 3
+  # seeds.sbatch, which is not submitted here, says itself how many seeds a run has.
   TEMPER_RUN="$work/$run" sbatch --parsable "${size[@]}" --output="$work/$run.log" "$@" \
-    "$file" "${options[@]}" --train.steps "$steps"
+    "$file" "${options[@]}" --compare.seeds 1 --train.steps "$steps"
 }
 field() { scontrol show job "$1" | tr ' ' '\n' | sed -n "s/^$2=//p" | head -1; }  # JOB FIELD
 lines() { cat "$work/$1/metrics.jsonl" 2>/dev/null | wc -l; }
