@@ -69,7 +69,7 @@ void check_fits(const CheckpointManifest& found, const CheckpointManifest& expec
   same("data", found.data, expected.data,
        "go on with the data and the tokenizer that the run began with");
   same("teacher", found.teacher, expected.teacher,
-       "go on with the teacher that the run began with");
+       "go on with the teacher, or the store, that the run began with");
 }
 
 /// The file of a finished stage: as a checkpoint's manifest what it is of, and the result.
