@@ -28,6 +28,25 @@ std::unique_ptr<Tokenizer> open_named_tokenizer(const DataConfig& config) {
   return tokenizer;
 }
 
+void check_byte_vocab(int64_t vocab) {
+  TORCH_CHECK_VALUE(vocab == 0 || vocab == 256, "--data.vocab is ", vocab,
+                    ", but the text is read as bytes, of which there are 256: leave data.vocab "
+                    "out, or add --data.tokenizer sentencepiece to train a vocabulary");
+}
+
+std::unique_ptr<Corpus> open_tokens(const DataConfig& config) {
+  std::unique_ptr<TokenFile> file = TokenFile::open(config.tokens, config.vocab, config.fit_share,
+                                                    config.test_share, config.aligned_rows);
+  if (config.tokenizer == "auto") return file;
+  // The vocabulary may be padded: more ids than the tokenizer makes.
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(config.tokenizer, "data.tokenizer");
+  TORCH_CHECK_VALUE(tokenizer->vocab() <= config.vocab, "--data.vocab is ", config.vocab,
+                    ", but --data.tokenizer ", config.tokenizer, " has ", tokenizer->vocab(),
+                    " tokens: name the tokenizer that ", config.tokens, " was made with");
+  file->made_with(config.tokenizer == "bytes" ? config.tokenizer : tokenizer->file());
+  return file;
+}
+
 std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& run_dir,
                                   bool may_write) {
   const MappedFile file(config.text, "data.text");
@@ -44,6 +63,7 @@ std::unique_ptr<Corpus> open_text(const DataConfig& config, const std::string& r
   std::unique_ptr<Tokenizer> tokenizer;
   std::string tokenizer_file;
   if (bytes) {
+    check_byte_vocab(config.vocab);
     tokenizer_file = "bytes";
     tokenizer = make_byte_tokenizer();
   } else if (config.tokenizer == "sentencepiece") {
@@ -82,7 +102,9 @@ void DataConfig::add_options(po::options_description& options) {
       po::value<std::string>(&tokenizer)->default_value(tokenizer)->value_name("NAME|PATH"),
       "for data.source = text: auto (that of the teacher's or model's folder, if it has one, else "
       "bytes), bytes, sentencepiece (trained on the training part, kept in the run folder), a "
-      "SentencePiece .model, a tokenizer.json of byte-level BPE, or a model's folder");
+      "SentencePiece .model, a tokenizer.json of byte-level BPE, or a model's folder; for "
+      "data.source = tokens: what the file was made with, compared with the teacher's and kept "
+      "with the student (auto: nothing is known of it)");
   add("data.vocab", po::value<int64_t>(&vocab)->default_value(vocab)->value_name("N"),
       "vocabulary to train (sentencepiece, 0: 1024), that the token file was made with, or of the "
       "built-in language (0: 256)");
@@ -122,6 +144,11 @@ void DataConfig::validate() const {
                     ": give a vocabulary's size, or 0 for the default");
   TORCH_CHECK_VALUE(source != "builtin" || vocab == 0 || (vocab >= 16 && vocab <= 65536),
                     "--data.vocab is ", vocab, ": the built-in language has 16 to 65536 tokens");
+  const bool cuts_nothing =
+      source == "builtin" || (source == "tokens" && tokenizer == "sentencepiece");
+  TORCH_CHECK_VALUE(tokenizer == "auto" || !cuts_nothing, "--data.tokenizer is ", tokenizer,
+                    ", but --data.source is ", source,
+                    ": there is no text to cut into tokens; leave the tokenizer out");
   TORCH_CHECK_VALUE(!tokenizer.empty(),
                     "--data.tokenizer is empty: give auto, bytes, sentencepiece, or a tokenizer's "
                     "file or folder");
@@ -145,9 +172,12 @@ void DataConfig::check_files() const {
 }
 
 int64_t DataConfig::planned_vocab() const {
+  if (source == "text" && (tokenizer == "bytes" || tokenizer == "auto")) {
+    check_byte_vocab(vocab);
+    return 256;
+  }
   if (source == "tokens" || vocab > 0) return vocab;
   if (source == "builtin") return BuiltinLanguage::kDefaultVocab;
-  if (tokenizer == "bytes" || tokenizer == "auto") return 256;
   return tokenizer == "sentencepiece" ? kDefaultTrainedVocab
                                       : open_tokenizer(tokenizer, "data.tokenizer")->vocab();
 }
@@ -155,9 +185,7 @@ int64_t DataConfig::planned_vocab() const {
 std::unique_ptr<Corpus> open_corpus(const DataConfig& config, const std::string& run_dir,
                                     bool may_write) {
   if (config.source == "text") return open_text(config, run_dir, may_write);
-  if (config.source == "tokens")
-    return TokenFile::open(config.tokens, config.vocab, config.fit_share, config.test_share,
-                           config.aligned_rows);
+  if (config.source == "tokens") return open_tokens(config);
   return std::make_unique<BuiltinLanguage>(LanguageShape::for_vocab(config.planned_vocab()),
                                            config.language_seed);
 }

@@ -18,6 +18,10 @@ class TokenFile : public TokenStream {
   static std::unique_ptr<TokenFile> open(const std::string& path, int64_t vocab, double fit_share,
                                          double test_share, bool aligned_rows = false);
 
+  /// Names the tokenizer that the ids were made with, which the file does not say.
+  void made_with(std::string tokenizer_file) { tokenizer_file_ = std::move(tokenizer_file); }
+  std::string tokenizer_file() const override { return tokenizer_file_; }
+
   std::string describe() const override;
   uint64_t fingerprint() const override;
 
@@ -44,6 +48,7 @@ class TokenFile : public TokenStream {
   MappedFile file_;
   Layout layout_;
   std::string path_;
+  std::string tokenizer_file_;
 };
 
 }  // namespace temper

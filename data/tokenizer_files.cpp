@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/byte_alphabet.h"
+#include "data/json_input.h"
 #include "data/mapped_file.h"
 
 namespace temper {
@@ -16,6 +17,7 @@ namespace {
 constexpr const char* kJson = "tokenizer.json";
 constexpr const char* kSentencePiece = "tokenizer.model";
 constexpr const char* kConfig = "tokenizer_config.json";
+constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;  // Llama 3's is 50 KB
 
 constexpr std::array<const char*, 6> kCompanions = {kConfig,
                                                     "special_tokens_map.json",
@@ -52,6 +54,9 @@ std::string byte_config_json() {
   nlohmann::ordered_json json;
   json["tokenizer_class"] = "PreTrainedTokenizerFast";
   json["clean_up_tokenization_spaces"] = false;
+  // Classes of some families would add tokens of their own.
+  for (const char* token : {"unk_token", "bos_token", "eos_token", "pad_token"})
+    json[token] = nullptr;
   return json.dump(2) + "\n";
 }
 
@@ -88,6 +93,15 @@ std::string byte_tokenizer_json() {
   return json.dump(1) + "\n";
 }
 
+bool adds_bos_token(const std::string& tokenizer_file) {
+  const fs::path file(tokenizer_file);
+  if (file.empty() || file.extension() == ".json") return true;
+  const std::string path = (file.parent_path() / kConfig).string();
+  if (!is_file(path)) return true;
+  const nlohmann::json json = read_json_file(path, kMaxConfigBytes);
+  return JsonFields(json, path).boolean("add_bos_token", true);
+}
+
 bool has_tokenizer(const std::string& dir) {
   return is_file(fs::path(dir) / kJson) || is_file(fs::path(dir) / kSentencePiece);
 }
@@ -108,6 +122,9 @@ std::vector<TokenizerFile> tokenizer_files(const std::string& tokenizer) {
   } else {
     const bool json = path.extension() == ".json";
     files.push_back({json ? kJson : kSentencePiece, content(path)});
+    // A folder's .model stands for its tokenizer.json where temper does not read that one.
+    if (path.filename() == kSentencePiece && is_file(path.parent_path() / kJson))
+      files.push_back({kJson, content(path.parent_path() / kJson)});
   }
   const fs::path folder = is_folder ? path : path.parent_path();
   for (const char* name : kCompanions) {

@@ -19,6 +19,12 @@ struct TokenizerFile {
 /// Throws c10::ValueError naming the file that cannot be read.
 std::vector<TokenizerFile> tokenizer_files(const std::string& tokenizer);
 
+/// False where the tokenizer_config.json beside a SentencePiece .model says `add_bos_token: false`:
+/// no text begins with a beginning-of-sequence token then, whatever the model itself knows. True
+/// otherwise (a tokenizer.json says itself what comes before a text). Throws c10::ValueError naming
+/// the file where it is not valid.
+bool adds_bos_token(const std::string& tokenizer_file);
+
 /// True where the folder has a tokenizer that open_tokenizer() takes.
 bool has_tokenizer(const std::string& dir);
 

@@ -110,8 +110,10 @@ class GenerateCommand : public Command {
       decoding_.source["eos_token_id"] = "tokenizer";
     }
     texts_ = generate_.read_prompts();
+    std::vector<int32_t> before = tokenizer_->prefix();
+    if (!adds_bos_token(tokenizer_->file())) before.clear();
     for (const std::string& text : texts_) {
-      const std::vector<int32_t> before = tokenizer_->prefix(), ids = tokenizer_->encode(text);
+      const std::vector<int32_t> ids = tokenizer_->encode(text);
       TokenIds prompt(before.begin(), before.end());
       prompt.insert(prompt.end(), ids.begin(), ids.end());
       if (prompt.empty() && decoding_.bos_token_id) prompt.push_back(*decoding_.bos_token_id);

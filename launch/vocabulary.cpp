@@ -34,7 +34,7 @@ bool same_path(const std::string& a, const std::string& b) {
 }  // namespace
 
 void choose_tokenizer(DataConfig& data, const std::string& folder) {
-  if (data.tokenizer != "auto") return;
+  if (data.tokenizer != "auto" || data.source != "text") return;
   data.tokenizer = !folder.empty() && has_tokenizer(folder) ? folder : "bytes";
 }
 
@@ -75,6 +75,15 @@ std::string fit_vocabulary(const Corpus& corpus, const std::string& section,
                     " ids, the data only ", ids, " (", corpus.describe(),
                     "): that is no padding but another vocabulary; use the tokenizer that the "
                     "model was made with");
+  for (const int64_t id : shape.eos_ids) {
+    TORCH_CHECK_VALUE(
+        id < ids, "the ", section, "'s end of text is the id ", id, ", but ", corpus.describe(),
+        " has only ", ids,
+        " ids: it is a token that was added to the tokenizer.model, which temper does "
+        "not read; make token ids with transformers and give them with --data.source "
+        "tokens and --data.vocab ",
+        rows);
+  }
   shape = shape.with_vocab(ids);
   return "the " + section + " has " + std::to_string(rows) + " rows of vocabulary, the tokenizer " +
          std::to_string(ids) + " ids: rows " + std::to_string(ids) + " to " +

@@ -75,14 +75,15 @@ RopeScaling read_rope_scaling(const JsonFields& rope, const char* field, const J
 }
 
 // rope_theta beside the other fields with an optional rope_scaling (transformers 4), or both in
-// rope_parameters (5).
+// rope_parameters (5). Where a file has both objects, transformers looks at rope_scaling alone.
 void read_rope(const JsonFields& fields, TransformerConfig& config) {
   config.rope_theta = fields.number("rope_theta", 10000.0);
   for (const char* name : {"rope_scaling", "rope_parameters"}) {
-    if (!fields.has(name)) continue;
+    if (!fields.has(name) || fields.object(name).empty()) continue;
     const JsonFields rope(fields.object(name), fields.file());
     config.rope_theta = rope.number("rope_theta", config.rope_theta);
     config.rope_scaling = read_rope_scaling(rope, name, fields);
+    break;
   }
   if (fields.number("partial_rotary_factor", 1.0) != 1.0) {
     fields.refuse("partial_rotary_factor", "temper turns whole heads only");
@@ -92,7 +93,7 @@ void read_rope(const JsonFields& fields, TransformerConfig& config) {
 // Sliding windows cut attention short. No token of a sequence that fits into the window sees the
 // difference, so the window is the longest sequence that we take.
 void read_windows(const JsonFields& fields, TransformerConfig& config) {
-  // MistralConfig takes 4096 where the field is not there at all, and no window where it is null.
+  // The classes take 4096 where the field is not there at all, and no window where it is null.
   const bool mistral = config.family == Family::kMistral;
   const bool missing = !fields.has("sliding_window") && !fields.is_null("sliding_window");
   const std::vector<std::string> kinds = fields.texts("layer_types");
@@ -106,7 +107,7 @@ void read_windows(const JsonFields& fields, TransformerConfig& config) {
     }
   }
   if (!slides) return;
-  if (mistral && missing) config.positions = std::min<int64_t>(config.positions, 4096);
+  if (missing) config.positions = std::min<int64_t>(config.positions, 4096);
   if (fields.has("sliding_window")) {
     config.positions = std::min(config.positions, fields.integer("sliding_window"));
     if (config.positions < 1) fields.refuse("sliding_window", "a positive number is wanted");
@@ -293,6 +294,15 @@ std::string config_json_text(const TransformerConfig& config) {
   json["torch_dtype"] = "float32";
   json["dtype"] = "float32";
   return json.dump(2) + "\n";
+}
+
+void read_generation_ends(const std::string& path, TransformerConfig& config) {
+  const nlohmann::json json = read_json_file(path, kMaxBytes);
+  const JsonFields fields(json, path);
+  if (!fields.has("eos_token_id")) return;
+  std::vector<int64_t> ids = fields.integers("eos_token_id");
+  std::erase_if(ids, [&](int64_t id) { return id < 0 || id >= config.vocab; });
+  if (!ids.empty()) config.eos_ids = ids;
 }
 
 std::string generation_config_text(const TransformerConfig& config,

@@ -15,6 +15,11 @@ namespace temper {
 /// the file, the field, the value and the remedy.
 TransformerConfig read_config_json(const std::string& path);
 
+/// Takes the ids that end a text from the generation_config.json at `path` where it names some
+/// inside the vocabulary: chat models list their end of turn there alone. Throws c10::ValueError
+/// naming the file where it is not valid.
+void read_generation_ends(const std::string& path, TransformerConfig& config);
+
 /// The text of a config.json that transformers (4 and 5) opens as AutoModelForCausalLM with float32
 /// weights.
 std::string config_json_text(const TransformerConfig& config);

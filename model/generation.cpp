@@ -82,7 +82,7 @@ std::vector<Continuation> generate(const Decoder& decoder, const PromptBatch& ba
   for (size_t row = 0; row < batch.prompts.size(); ++row) {
     const auto length = static_cast<int64_t>(batch.prompts[row].size());
     const int64_t left = std::min(decoding.new_tokens(length), decoder.config().positions - length);
-    for (size_t copy = 0; copy < copies; ++copy) {
+    for (size_t copy = 0; copy < copies && left > 0; ++copy) {
       running.push_back({row * copies + copy, batch.first + row, batch.prompts[row], left});
       repeats.push_back(static_cast<int64_t>(row));
     }
@@ -94,7 +94,7 @@ std::vector<Continuation> generate(const Decoder& decoder, const PromptBatch& ba
   const at::Tensor prompts = padded_prompts(batch.prompts, &padding);  // (B, S)
   KvCache cache = decoder.make_cache(padding, prompts.size(1) + std::min<int64_t>(most, 4096));
   at::Tensor scores = decoder.next_logits(prompts, cache);  // (B, V)
-  if (copies > 1) {
+  if (copies > 1 || running.size() < batch.prompts.size()) {
     const at::Tensor rows = at::tensor(repeats, at::kLong);  // (R)
     cache.select_rows(rows);
     scores = scores.index_select(0, rows.to(scores.device()));  // (R, V)

@@ -143,8 +143,11 @@ void check_model_folder(const std::string& path, const std::string& option) {
 
 TransformerConfig read_model_config(const std::string& path) {
   std::error_code ignored;
-  const bool is_file = fs::is_regular_file(path, ignored);
-  return read_config_json(is_file ? path : (fs::path(path) / "config.json").string());
+  if (fs::is_regular_file(path, ignored)) return read_config_json(path);
+  TransformerConfig config = read_config_json((fs::path(path) / "config.json").string());
+  const std::string generation = (fs::path(path) / "generation_config.json").string();
+  if (fs::is_regular_file(generation, ignored)) read_generation_ends(generation, config);
+  return config;
 }
 
 Transformer load_model(const std::string& dir, const LoadOptions& options) {

@@ -17,8 +17,9 @@ namespace temper {
 /// with a config.json nor a file.
 void check_model_folder(const std::string& path, const std::string& option);
 
-/// Reads and checks the config.json that `path` names, itself or by its folder. Throws
-/// c10::ValueError naming the file, the field, the value and the remedy.
+/// Reads and checks the config.json that `path` names, itself or by its folder; of a folder also
+/// what ends a text in its generation_config.json. Throws c10::ValueError naming the file, the
+/// field, the value and the remedy.
 TransformerConfig read_model_config(const std::string& path);
 
 /// How much of a folder to take, and how to keep it.

@@ -102,9 +102,12 @@ at::Tensor Transformer::hidden(const at::Tensor& tokens, at::ScalarType compute,
   };
   need(offset_of(plan_.layers.front().norm1));
   at::Tensor x = trains() ? trained_embedding(weight(plan_.embedding), tokens)
-                          : at::embedding(weight(plan_.embedding), tokens);           // (B, S, C)
-  if (plan_.positions >= 0) x = x + weight(plan_.positions).narrow(0, 0, positions);  // (B, S, C)
-  x = x.view({sequences * positions, config_.width}).to(compute);                     // (N, C)
+                          : at::embedding(weight(plan_.embedding), tokens);  // (B, S, C)
+  if (plan_.positions >= 0) {
+    const at::ScalarType sum = at::promote_types(x.scalar_type(), compute);
+    x = x.to(sum) + weight_as(plan_.positions, sum).narrow(0, 0, positions);  // (B, S, C)
+  }
+  x = x.view({sequences * positions, config_.width}).to(compute);  // (N, C)
   at::Tensor delta;
   for (size_t number = 0; number < plan_.layers.size(); ++number) {
     const LayerPlan& layer = plan_.layers[number];

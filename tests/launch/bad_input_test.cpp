@@ -239,6 +239,9 @@ TEST(BadInputTest, DryRunOfWhatCannotRun) {
   dry({"--data.source", "text", "--data.text", scratch / "book.txt", "--data.tokenizer",
        "/nowhere/tokenizer.json"},
       {"--data.tokenizer /nowhere/tokenizer.json"});
+  dry({"--data.source", "text", "--data.text", scratch / "book.txt", "--data.vocab", "8192"},
+      {"--data.vocab is 8192", "read as bytes", "--data.tokenizer sentencepiece"});
+  dry({"--data.tokenizer", "bytes"}, {"--data.tokenizer is bytes", "--data.source is builtin"});
   dry({"--teacher.store", "/nowhere/store", "--launch.teachers", "0"}, {"/nowhere/store"});
   dry({"--teacher.payload", "topk", "--teacher.topk", "300"}, {"--teacher.topk is 300", "256"});
   dry({"--student.positions", "16"}, {"--train.seq is 32", "the student takes at most 16"});

@@ -4,14 +4,19 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
+#include "tests/launch/arguments.h"
 #include "tests/launch/launcher.h"
 
 namespace temper {
 namespace {
 
 namespace fs = std::filesystem;
+
+using Ids = std::vector<int>;
 
 std::string sample_text() {
   std::string text;
@@ -357,6 +362,222 @@ TEST(CommandsTest, ReportsAndTensorboardOfRuns) {
   EXPECT_EQ(launch({"report"}).code, 2);
   EXPECT_EQ(launch({"report", scratch / "a", scratch / "a/"}).code, 2);
   EXPECT_EQ(launch({"train", "stray"}).code, 2);  // other commands take no such arguments
+}
+
+TEST(CommandsTest, CalibrateWritesTheTemperatureAndNothingElse) {
+  const ScratchDir scratch;
+  const Arguments usual = {"--train.seq",   "32", "--evaluate.max-tokens", "512",
+                           "--run.threads", "1"};
+  const Outcome distilled = launch(
+      Arguments{"distill", "--run.dir", scratch / "run", "--teacher.layers", "1", "--teacher.width",
+                "32", "--student.layers", "1", "--student.width", "32", "--train.steps", "30",
+                "--train.lr", "0.01", "--train.warmup", "2", "--train.batch", "4"} +
+      usual);
+  ASSERT_EQ(distilled.code, 0) << distilled.err;
+  const std::string student = scratch / "run/student", name = "generation_config.json";
+  const auto files = [&] {
+    std::map<std::string, std::string> contents;
+    for (const auto& entry : fs::directory_iterator(student))
+      contents[entry.path().filename().string()] = read_text(entry.path().string());
+    return contents;
+  };
+  nlohmann::json settings = nlohmann::json::parse(read_text(student + "/" + name));
+  const double fitted = settings.at("temperature").get<double>();
+  settings["temperature"] = 9.0;
+  settings["top_k"] = 20;  // a person's
+  write_text(student + "/" + name, settings.dump());
+  const std::map<std::string, std::string> before = files();
+  const Arguments calibrate = Arguments{"calibrate", "--model.path", student, "--json"} + usual;
+  ASSERT_EQ(launch(calibrate).code, 0);
+  EXPECT_EQ(files(), before);
+
+  const Outcome written = launch(calibrate + Arguments{"--calibrate.write", "true"}, 2);
+  ASSERT_EQ(written.code, 0) << written.err;
+  const double temperature = nlohmann::json::parse(written.out).at("temperature").get<double>();
+  EXPECT_NEAR(temperature, fitted, 1e-3 * fitted);
+  std::map<std::string, std::string> after = files();
+  settings["temperature"] = temperature;
+  EXPECT_EQ(nlohmann::json::parse(after[name]), settings);
+  after[name] = before.at(name);
+  EXPECT_EQ(after, before);
+}
+
+// A colocated rank holds both models: here that is the fastest layout, and the one that takes most.
+TEST(CommandsTest, PlanLeavesOutWhatDoesNotFit) {
+  const Arguments rates = {"plan", "--plan.ranks",
+                           "3",    "--plan.teacher-tokens-per-s",
+                           "100",  "--plan.student-tokens-per-s",
+                           "100",  "--plan.payloads",
+                           "full", "--train.batch",
+                           "6",    "--train.micro-batch",
+                           "1",    "--train.seq",
+                           "8",    "--run.threads",
+                           "1"};
+  const auto planned = [&](double gib) {
+    const Outcome outcome =
+        launch(rates + Arguments{"--plan.memory-gib", std::to_string(gib), "--json"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto largest = [](const nlohmann::json& prediction) {
+    return std::max(prediction.at("memory_teacher_bytes").get<double>(),
+                    prediction.at("memory_student_bytes").get<double>());
+  };
+  const nlohmann::json unlimited = planned(0);
+  ASSERT_EQ(unlimited.at("recommended").at("teachers"), 0);
+  const double both = largest(unlimited.at("recommended"));
+  double split = 0;
+  for (const nlohmann::json& each : unlimited.at("predictions")) {
+    if (each.at("teachers") != 0) split = std::max(split, largest(each));
+  }
+  ASSERT_LT(split, 0.9 * both);
+  constexpr double kGib = 1024.0 * 1024 * 1024;
+  const nlohmann::json limited = planned((split + both) / 2 / kGib);
+  EXPECT_GT(limited.at("recommended").at("teachers").get<int>(), 0);
+  EXPECT_LE(largest(limited.at("recommended")), split);
+  EXPECT_LT(limited.at("recommended").at("tokens_per_s").get<double>(),
+            unlimited.at("recommended").at("tokens_per_s").get<double>());
+
+  EXPECT_TRUE(planned(1e-6).at("recommended").is_null());
+  const Outcome text = launch(rates + Arguments{"--plan.memory-gib", "1e-6"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("nothing fits into 1.0 KiB a rank"), std::string::npos) << text.out;
+}
+
+// A model of 61 ids, read as bytes, whose texts are known: those that transformers made of 20
+// prompts (tests/peers/make_generation.py).
+class GenerateTest : public testing::Test {
+ protected:
+  GenerateTest() {
+    const std::string tests = std::string(TEMPER_SOURCE_DIR) + "/tests/model/";
+    fs::copy(tests + "golden/llama", model_);
+    golden_ = nlohmann::json::parse(read_text(tests + "golden_generation/generation.json"));
+  }
+
+  // The ids of golden texts, ends included.
+  std::vector<Ids> texts(const std::string& way) const {
+    return golden_.at("families").at("llama").at(way).at("texts").get<std::vector<Ids>>();
+  }
+  static std::string bytes(const Ids& ids) { return {ids.begin(), ids.end()}; }
+
+  void set_decoding(const nlohmann::json& settings) const {
+    write_text(model_ + "/generation_config.json", settings.dump());
+  }
+
+  // Golden prompts by their numbers, as a file.
+  std::string prompts(const std::vector<size_t>& numbers) const {
+    std::string lines;
+    for (const size_t number : numbers) {
+      nlohmann::json line;
+      line["prompt"] = bytes(golden_.at("prompts").at(number).get<Ids>());
+      lines += line.dump() + "\n";
+    }
+    write_text(scratch_ / "prompts.jsonl", lines);
+    return scratch_ / "prompts.jsonl";
+  }
+  std::string all_prompts() const {
+    std::vector<size_t> numbers(golden_.at("prompts").size());
+    std::iota(numbers.begin(), numbers.end(), size_t{0});
+    return prompts(numbers);
+  }
+
+  Outcome generate(const Arguments& more, int ranks = 0) const {
+    return launch(Arguments{"generate", "--model.path", model_, "--generate.tokenizer", "bytes",
+                            "--run.threads", "1"} +
+                      more,
+                  ranks);
+  }
+  nlohmann::json results(const Arguments& more, int ranks = 0) const {
+    const Outcome outcome = generate(more + Arguments{"--json"}, ranks);
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out).at("results");
+  }
+
+  const ScratchDir scratch_;
+  const std::string model_ = scratch_ / "model";
+  nlohmann::json golden_;
+};
+
+TEST_F(GenerateTest, TwoRanksWriteWhatOneWrites) {
+  const std::map<std::string, Arguments> ways = {
+      {"greedy", {}},
+      {"beams, early",
+       {"--generate.beams", "3", "--generate.early-stopping", "true", "--generate.length-penalty",
+        "2"}}};
+  for (const auto& [way, options] : ways) {
+    set_decoding({{"eos_token_id", golden_.at("cases").at(way).value("eos_token_id", Ids{0})}});
+    const Arguments many =
+        options + Arguments{"--generate.prompts",        all_prompts(), "--generate.batch", "3",
+                            "--generate.max-new-tokens", "20"};
+    const nlohmann::json alone = results(many);
+    const std::vector<Ids> wanted = texts(way);
+    ASSERT_EQ(alone.size(), wanted.size()) << way;
+    for (size_t i = 0; i < wanted.size(); ++i)
+      EXPECT_EQ(alone[i].at("texts").at(0).at("tokens").get<Ids>(), wanted[i]) << way << " " << i;
+    EXPECT_EQ(results(many, 2), alone) << way;
+  }
+}
+
+TEST_F(GenerateTest, APromptALine) {
+  // The prompts 0 and 12 are one printable byte each.
+  write_text(scratch_ / "prompts.txt", "8\r\n\n*\n");
+  const std::string wanted =
+      "[1] 8" + bytes(texts("greedy")[0]) + "\n[2] *" + bytes(texts("greedy")[12]) + "\n";
+  for (const int ranks : {0, 2}) {
+    const Outcome outcome = generate({"--generate.prompts", scratch_ / "prompts.txt",
+                                      "--generate.batch", "1", "--generate.max-new-tokens", "20"},
+                                     ranks);
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.out, wanted);
+  }
+}
+
+TEST_F(GenerateTest, AStopStringEndsTheText) {
+  const std::string stop = "(\"";  // the ids 40 and 34
+  const Arguments options = {"--generate.stop", stop, "--generate.max-new-tokens", "20"};
+  const nlohmann::json found = results(options + Arguments{"--generate.prompts", all_prompts()});
+  const std::vector<Ids> whole = texts("greedy");
+  ASSERT_EQ(found.size(), whole.size());
+  size_t stopped = 0;
+  for (size_t i = 0; i < whole.size(); ++i) {
+    const nlohmann::json& text = found[i].at("texts").at(0);
+    const bool ended = whole[i].back() == 0;  // an end gives no text
+    const std::string all = bytes({whole[i].begin(), whole[i].end() - (ended ? 1 : 0)});
+    const size_t at = all.find(stop);
+    const bool stops = at != std::string::npos;
+    stopped += stops ? 1 : 0;
+    EXPECT_EQ(text.at("text").get<std::string>(), all.substr(0, at)) << i;
+    EXPECT_EQ(text.at("finish"), stops ? "stop" : ended ? "end" : "length") << i;
+    EXPECT_EQ(text.at("tokens").size(), stops ? at + stop.size() : whole[i].size()) << i;
+  }
+  EXPECT_GT(stopped, 0u);
+  EXPECT_LT(stopped, whole.size());
+
+  // On the screen, where a text appears as it is made.
+  const Outcome shown = generate(options + Arguments{"--generate.prompt", "8"});
+  EXPECT_EQ(shown.code, 0) << shown.err;
+  const std::string first = bytes(whole[0]);
+  ASSERT_NE(first.find(stop), std::string::npos);
+  EXPECT_EQ(shown.out, first.substr(0, first.find(stop)) + "\n");
+}
+
+// max_length counts the prompt, too.
+TEST_F(GenerateTest, APromptThatIsLongEnoughLeavesTheOthersTheirTokens) {
+  set_decoding({{"eos_token_id", 0}, {"max_length", 10}});
+  const std::vector<size_t> numbers = {11, 0, 9, 3};  // of 12, 1, 10 and 4 tokens
+  const nlohmann::json found = results({"--generate.prompts", prompts(numbers)});
+  ASSERT_EQ(found.size(), numbers.size());
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const nlohmann::json& text = found[i].at("texts").at(0);
+    const size_t length = found[i].at("prompt_tokens").size();
+    Ids wanted = texts("greedy")[numbers[i]];
+    wanted.resize(length < 10 ? 10 - length : 0);
+    EXPECT_EQ(text.at("tokens").get<Ids>(), wanted) << length;
+    EXPECT_EQ(text.at("text").get<std::string>(), bytes(wanted)) << length;
+    EXPECT_EQ(text.at("finish"), "length") << length;
+  }
+  const nlohmann::json none = results({"--generate.prompts", prompts({11, 9})});
+  for (const nlohmann::json& each : none) EXPECT_TRUE(each.at("texts").at(0).at("tokens").empty());
 }
 
 }  // namespace

@@ -132,6 +132,34 @@ TEST(VocabularyTest, OtherTokenizersAreRefusedWithTheFirstDifferingToken) {
   EXPECT_EQ(vocab_size(scratch / "run/student"), 290);
 }
 
+// A file of ids does not say what they stand for; who knows it can say so.
+TEST(VocabularyTest, TheTokenizerOfATokenFileIsComparedAndKept) {
+  const ScratchDir scratch;
+  write_text(scratch / "a.txt", some_text("the first of the texts "));
+  write_text(scratch / "b.txt", some_text("quite other words here "));
+  const auto trained = [&](const std::string& name) {
+    return make_model(scratch, "from-" + name,
+                      {"--data.source", "text", "--data.text", scratch / (name + ".txt"),
+                       "--data.tokenizer", "sentencepiece", "--data.vocab", "290"});
+  };
+  const std::string a = trained("a"), b = trained("b");
+  const auto with = [&](const std::string& teacher) {
+    std::vector<std::string> more{
+        "--data.source", "tokens", "--data.tokens",    token_file(scratch, 290),
+        "--data.vocab",  "290",    "--data.tokenizer", a + "/tokenizer.model"};
+    if (!teacher.empty()) more.insert(more.end(), {"--teacher.path", teacher});
+    return launch(small_job(scratch / "run", more), 2);
+  };
+  const Outcome other = with(b);
+  EXPECT_EQ(other.code, 2);
+  EXPECT_NE(other.err.find("the teacher's tokenizer (" + b + ") is not that of the data"),
+            std::string::npos)
+      << other.err;
+  const Outcome random = with("");
+  ASSERT_EQ(random.code, 0) << random.err;
+  EXPECT_EQ(read_text(scratch / "run/student/tokenizer.model"), read_text(a + "/tokenizer.model"));
+}
+
 TEST(VocabularyTest, AStudentIsCutFromATeacherThatIsTrainedFirst) {
   const ScratchDir scratch;
   const Outcome outcome =

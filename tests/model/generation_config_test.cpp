@@ -3,6 +3,7 @@
 
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -12,10 +13,8 @@ namespace {
 
 class GenerationConfigTest : public testing::Test {
  protected:
-  GenerationConfigTest() : dir_(testing::TempDir() + "temper-generation-config") {
-    std::filesystem::remove_all(dir_);
-    std::filesystem::create_directories(dir_);
-  }
+  void SetUp() override { std::filesystem::create_directories(dir_); }
+  void TearDown() override { std::filesystem::remove_all(dir_); }
 
   void write(const std::string& name, const std::string& text) const {
     std::ofstream(dir_ + "/" + name) << text;
@@ -35,7 +34,8 @@ class GenerationConfigTest : public testing::Test {
     return "accepted";
   }
 
-  const std::string dir_;
+  const std::string dir_ =
+      testing::TempDir() + "temper-generation-config-" + std::to_string(getpid());
   std::string file_;
 };
 

@@ -142,6 +142,16 @@ TEST_P(GenerationTest, LengthsAndPositions) {
   EXPECT_EQ(generate(decoder_, {{{1, 2, 3}, {4}}, 0, 1}, decoding)[1].tokens.size(), 39u);
   decoding.max_length = 8;
   EXPECT_EQ(generate(decoder_, {{{1, 2, 3}}, 0, 1}, decoding)[0].tokens.size(), 5u);
+  // A prompt that is as long already gets nothing, and the others what they get alone.
+  const TokenIds full(8, 5), longer(12, 5);
+  const std::vector<Continuation> mixed =
+      generate(decoder_, {{full, {1, 2, 3}, longer, {4}}, 0, 1}, decoding);
+  for (const size_t none : {0, 2}) {
+    EXPECT_TRUE(mixed[none].tokens.empty());
+    EXPECT_EQ(mixed[none].finish, Finish::kLength);
+  }
+  EXPECT_EQ(mixed[1].tokens, generate(decoder_, {{{1, 2, 3}}, 1, 1}, decoding)[0].tokens);
+  EXPECT_EQ(mixed[3].tokens, generate(decoder_, {{{4}}, 3, 1}, decoding)[0].tokens);
   EXPECT_THROW(generate(decoder_, {{TokenIds(40, 1)}, 0, 1}, decoding), c10::ValueError);
   EXPECT_THROW(generate(decoder_, {{{61}}, 0, 1}, decoding), c10::ValueError);
   EXPECT_THROW(generate(decoder_, {{{}}, 0, 1}, decoding), c10::ValueError);

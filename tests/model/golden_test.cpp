@@ -2,6 +2,9 @@
 // tests/peers/make_golden.py made.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
 
 #include "model/hugging_face.h"
 #include "model/safetensors.h"
@@ -11,9 +14,11 @@ namespace {
 
 class GoldenTest : public testing::TestWithParam<const char*> {
  protected:
+  void TearDown() override { std::filesystem::remove_all(dir_); }
   std::string folder() const {
     return std::string(TEMPER_SOURCE_DIR) + "/tests/model/golden/" + GetParam();
   }
+  const std::string dir_ = testing::TempDir() + "temper-golden-" + std::to_string(getpid());
 };
 
 TEST_P(GoldenTest, LogitsAreThoseOfTransformers) {
@@ -40,13 +45,12 @@ TEST_P(GoldenTest, LogitsAreThoseOfTransformers) {
 }
 
 TEST_P(GoldenTest, SurvivesTheWayThroughAFolderOfOurs) {
-  const std::string dir = testing::TempDir() + "temper-golden-" + GetParam();
   const Transformer model = load_model(folder());
-  save_model(model, dir, 1.25);
-  const Transformer again = load_model(dir);
+  save_model(model, dir_, 1.25);
+  const Transformer again = load_model(dir_);
   EXPECT_TRUE(at::equal(model.flat_weights(), again.flat_weights()));
   EXPECT_EQ(again.config().parameter_count(), model.config().parameter_count());
-  const SafetensorsFile theirs(folder() + "/model.safetensors"), ours(dir + "/model.safetensors");
+  const SafetensorsFile theirs(folder() + "/model.safetensors"), ours(dir_ + "/model.safetensors");
   EXPECT_EQ(ours.names(), theirs.names());
 }
 

@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -27,6 +28,7 @@ class HuggingFaceTest : public testing::Test {
     for (const std::string& name : file.names())
       tensors_.emplace_back(name, file.tensor(name).clone());
   }
+  void TearDown() override { fs::remove_all(dir_); }
   std::string refusal() {
     try {
       load_model(dir_);
@@ -45,7 +47,7 @@ class HuggingFaceTest : public testing::Test {
     std::ofstream(dir_ + "/config.json") << text;
     return refusal();
   }
-  const std::string dir_ = testing::TempDir() + "temper-folder";
+  const std::string dir_ = testing::TempDir() + "temper-folder-" + std::to_string(getpid());
   nlohmann::json config_;
   std::vector<std::pair<std::string, at::Tensor>> tensors_;
 };
@@ -133,8 +135,7 @@ TEST_F(HuggingFaceTest, OpensHalfPrecisionAndShards) {
 }
 
 TEST_F(HuggingFaceTest, CutsLargeFoldersIntoShards) {
-  const std::string out = testing::TempDir() + "temper-shards";
-  fs::remove_all(out);
+  const std::string out = dir_ + "/shards";
   const Transformer model = load_model(dir_);
   const auto files = [&] {
     std::set<std::string> names;
@@ -227,10 +228,12 @@ TEST_F(HuggingFaceTest, KeepsTheLayersAskedFor) {
 TEST_F(HuggingFaceTest, KeepsSpecialIdsAndWindows) {
   nlohmann::json changed = config_;
   changed["bos_token_id"] = 3;
-  changed["eos_token_id"] = {4, 5, 4000};
+  changed["eos_token_id"] = 4;
   changed["pad_token_id"] = -1;
   std::ofstream(dir_ + "/config.json") << changed.dump();
-  const std::string out = testing::TempDir() + "temper-special";
+  // A chat model's end of turn stands here alone.
+  std::ofstream(dir_ + "/generation_config.json") << R"({"eos_token_id": [4, 5, 4000]})";
+  const std::string out = dir_ + "/special";
   save_model(load_model(dir_), out, 1.5);
   for (const char* file : {"/config.json", "/generation_config.json"}) {
     const auto written = nlohmann::json::parse(std::ifstream(out + file));
@@ -246,6 +249,28 @@ TEST_F(HuggingFaceTest, KeepsSpecialIdsAndWindows) {
   changed["sliding_window"] = nullptr;
   std::ofstream(dir_ + "/config.json") << changed.dump();
   EXPECT_EQ(read_model_config(dir_ + "/config.json").positions, 40);
+  changed["model_type"] = "qwen3";
+  changed["max_position_embeddings"] = 10000;
+  changed["use_sliding_window"] = true;
+  changed.erase("sliding_window");
+  std::ofstream(dir_ + "/config.json") << changed.dump();
+  EXPECT_EQ(read_model_config(dir_).positions, 4096);
+}
+
+// Where a file has both objects, transformers looks at the older one alone.
+TEST_F(HuggingFaceTest, RopeScalingComesBeforeRopeParameters) {
+  nlohmann::json changed = config_;
+  changed["rope_theta"] = 5000.0;
+  changed["rope_scaling"] = {{"rope_type", "linear"}, {"factor", 2.0}};
+  changed["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 1e6}};
+  std::ofstream(dir_ + "/config.json") << changed.dump();
+  const TransformerConfig both = read_model_config(dir_);
+  EXPECT_EQ(both.rope_scaling.kind, RopeScaling::Kind::kLinear);
+  EXPECT_EQ(both.rope_scaling.factor, 2.0);
+  EXPECT_EQ(both.rope_theta, 5000.0);
+  changed.erase("rope_scaling");
+  std::ofstream(dir_ + "/config.json") << changed.dump();
+  EXPECT_EQ(read_model_config(dir_).rope_theta, 1e6);
 }
 
 TEST_F(HuggingFaceTest, RefusesWrongRopeScaling) {
@@ -267,7 +292,7 @@ TEST_F(HuggingFaceTest, RefusesWrongRopeScaling) {
 }
 
 TEST_F(HuggingFaceTest, WritesTheTemperature) {
-  const std::string out = testing::TempDir() + "temper-out";
+  const std::string out = dir_ + "/out";
   save_model(load_model(dir_), out, 1.375);
   auto generation = nlohmann::json::parse(std::ifstream(out + "/generation_config.json"));
   EXPECT_EQ(generation.at("temperature").get<double>(), 1.375);
@@ -282,12 +307,12 @@ TEST_F(HuggingFaceTest, WritesTheTemperature) {
 }
 
 TEST_F(HuggingFaceTest, SaysWhereItCannotWrite) {
-  std::ofstream(testing::TempDir() + "temper-file") << "x";
+  std::ofstream(dir_ + "/file") << "x";
   try {
-    save_model(load_model(dir_), testing::TempDir() + "temper-file/below");
+    save_model(load_model(dir_), dir_ + "/file/below");
     FAIL() << "wrote below a file";
   } catch (const c10::Error& error) {
-    EXPECT_NE(std::string(error.what()).find("temper-file/below"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find(dir_ + "/file/below"), std::string::npos);
   }
 }
 

@@ -3,13 +3,22 @@
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 
 namespace temper {
 namespace {
 
-std::string path() { return testing::TempDir() + "temper-test.safetensors"; }
+std::string path() {
+  return testing::TempDir() + "temper-" + std::to_string(getpid()) + ".safetensors";
+}
+
+class SafetensorsTest : public testing::Test {
+ protected:
+  void TearDown() override { std::filesystem::remove(path()); }
+};
 
 std::string with_header(const std::string& header, size_t data) {
   const uint64_t length = header.size();
@@ -23,13 +32,13 @@ std::string refusal(const std::string& bytes) {
     for (const std::string& name : file.names()) file.tensor(name).clone();
   } catch (const c10::ValueError& error) {
     const std::string message = error.what_without_backtrace();
-    EXPECT_NE(message.find("temper-test.safetensors"), std::string::npos) << message;
+    EXPECT_NE(message.find(path()), std::string::npos) << message;
     return message;
   }
   return "accepted";
 }
 
-TEST(SafetensorsTest, WritesAndReadsEveryDtype) {
+TEST_F(SafetensorsTest, WritesAndReadsEveryDtype) {
   const std::vector<std::pair<std::string, at::Tensor>> tensors = {
       {"a", at::randn({3, 4})},
       {"b", at::randn({5}, at::kDouble)},
@@ -48,14 +57,14 @@ TEST(SafetensorsTest, WritesAndReadsEveryDtype) {
   }
 }
 
-TEST(SafetensorsTest, TensorsOutliveTheFile) {
+TEST_F(SafetensorsTest, TensorsOutliveTheFile) {
   write_safetensors(path(), {{"a", at::arange(1000)}});
   at::Tensor kept;
   { kept = SafetensorsFile(path()).tensor("a"); }
   EXPECT_TRUE(at::equal(kept, at::arange(1000)));
 }
 
-TEST(SafetensorsTest, RefusesWhatLies) {
+TEST_F(SafetensorsTest, RefusesWhatLies) {
   const std::string good = R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}})";
   EXPECT_EQ(refusal(with_header(good, 16)), "accepted");
   EXPECT_NE(refusal("").find("truncated"), std::string::npos);
@@ -95,7 +104,7 @@ TEST(SafetensorsTest, RefusesWhatLies) {
   EXPECT_NE(refusal(std::string(8, '\xff') + good), "accepted");
 }
 
-TEST(SafetensorsTest, AMutatedFileIsReadOrRefused) {
+TEST_F(SafetensorsTest, AMutatedFileIsReadOrRefused) {
   write_safetensors(path(), {{"weight", at::randn({4, 4})}, {"bias", at::randn({4})}});
   std::ifstream in(path(), std::ios::binary);
   const std::string bytes(std::istreambuf_iterator<char>(in), {});
