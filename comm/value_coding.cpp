@@ -39,8 +39,9 @@ const char* value_type_name(at::ScalarType type) {
 
 void encode_values(const at::Tensor& values, const at::Tensor& coded, const at::Tensor& ranges) {
   if (coded.scalar_type() == at::kHalf) {
-    const at::Tensor clipped = values.clamp(-kLargestHalf, kLargestHalf);  // (n, W)
-    coded.copy_(at::where(values == kNone, values, clipped));
+    // Infinities stay: the receiver refuses them, or knows them as masked. bf16 has no such bound.
+    const at::Tensor wide = values.scalar_type() == at::kBFloat16 ? values.to(at::kFloat) : values;
+    coded.copy_(at::where(wide.isinf(), wide, wide.clamp(-kLargestHalf, kLargestHalf)));  // (n, W)
     return;
   }
   if (coded.scalar_type() != at::kByte) {

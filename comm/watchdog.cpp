@@ -164,6 +164,7 @@ Watchdog::Watchdog(const Communicator& world, double deadline_seconds,
   std::string trouble;  // only that stopped ranks are not seen: no reason not to run
   window_ =
       try_shared_window(node_, sizeof(ActivityRecord), -1, "the watchdog's records", &trouble);
+  if (!trouble.empty()) note_ = "a rank that stands still will not be noticed: " + trouble;
   if (window_) {
     auto* own = new (window_->segment(node_.rank())) ActivityRecord();
     node_.barrier();
@@ -238,8 +239,13 @@ std::vector<ProcessView> Watchdog::look(int64_t now) const {
 }
 
 void Watchdog::watch() {
+  // Of a process that waits nobody can tell whether the others do, too, who sees none of them.
+  if (!window_ && node_.size() > 1) return;
   const auto pause = std::chrono::duration<double>(std::min(1.0, deadline_seconds_ / 10));
-  const auto late = static_cast<int64_t>(4 * pause.count() * kSecond) + 2 * kSecond;
+  // Others that were stopped with this process have been silent for as long, and a pause more: at
+  // half the deadline they are not at fault yet.
+  const auto late =
+      static_cast<int64_t>(std::min(4 * pause.count() + 2, deadline_seconds_ / 2) * kSecond);
   std::unique_lock<std::mutex> lock(mutex_);
   int64_t last = clock_ns(CLOCK_MONOTONIC);
   while (!wake_.wait_for(lock, pause, [this] { return ends_; })) {

@@ -58,6 +58,9 @@ class Watchdog {
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
+  /// Why the ranks of this node are not watched, or empty.
+  const std::string& note() const { return note_; }
+
  private:
   void watch();
   void note_own(int64_t now);
@@ -67,7 +70,8 @@ class Watchdog {
   const std::function<void(const std::string&)> on_fault_;
   const bool whole_job_;
   const Communicator node_;
-  std::unique_ptr<SharedWindow> window_;  // null: no memory to share; it sees its own process alone
+  std::unique_ptr<SharedWindow> window_;  // null: no memory to share
+  std::string note_;
   std::vector<const ActivityRecord*> records_;  // of the node's ranks
   ActivityRecord* own_ = nullptr;
   uint64_t seen_moves_ = 0;

@@ -122,7 +122,8 @@ void DistillCommand::run(const Invocation& invocation) {
   });
   if (invocation.dry_run) return;
 
-  const std::string dir = open_run_folder(config_.run, name(), invocation.ini, world);
+  const LockedFolder folder = open_run_folder(config_.run, name(), invocation.ini, world);
+  const std::string& dir = folder.path;
   const DistillInputs inputs = open_distill_inputs(config_, dir, world);
   const Resumption resumption(config_.run.resume, dir, DistillJob::kMainStage, invocation.ini,
                               world);

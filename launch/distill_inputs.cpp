@@ -43,9 +43,11 @@ DistillInputs open_distill_inputs(DistillConfig& config, const std::string& run_
     inputs.tokenizer = tokenizer_files(tokenizer);
     inputs.tokenizer_fingerprint = tokenizer_fingerprint(tokenizer);
     if (config.replays()) {
-      inputs.store = open_store_for_replay(
-          config.store, store_of_run(corpus, inputs.tokenizer_fingerprint, payload,
-                                     config.teacher.temperature, config.run, config.train));
+      inputs.store =
+          open_store_for_replay(config.store,
+                                store_of_run(corpus, inputs.tokenizer_fingerprint, payload,
+                                             config.teacher.temperature, config.run, config.train),
+                                config.seeds);
     }
   });
   if (config.replays()) {

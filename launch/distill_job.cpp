@@ -33,7 +33,13 @@ DistillJob::DistillJob(const DistillConfig& options, const Communicator& everyon
       role_(everyone.split(is_teacher_ ? 1 : 0, everyone.rank())) {
   agree(world, [&] { faults_.emplace(config.faults, world, dir); });
   rank_names_ = rank_names(world);
-  if (!is_teacher_) students_ = make_collectives(role_, machine);
+  if (!is_teacher_) {
+    try {
+      students_ = make_collectives(role_, machine);
+    } catch (const AgreedError& error) {
+      TORCH_CHECK(false, error.what());  // the students agreed; the teachers know nothing of it
+    }
+  }
   if (placement.colocated()) return;
   TransportOptions transport;
   transport.wish = transport_from_name(config.teacher.transport);
@@ -172,7 +178,9 @@ void DistillJob::open_tee(const std::string& ini) {
     request.index.mend_options = "--teacher.path " + dir + "/teacher --teacher.train-steps 0";
   if (speaks() && payload().kind == Payload::kHidden)
     request.head = colocated ? inference(0).head().cpu() : teacher_head_;  // (V, C)
-  tee_ = open_store_for_writing(std::move(request), world);
+  WritableStore store = open_store_for_writing(std::move(request), world);
+  tee_ = std::move(store.index);
+  tee_lock_ = std::move(store.lock);
   if (speaks())
     say(format("store   %s: %lld shards are recorded", config.tee.c_str(),
                static_cast<long long>(tee_.shard_count())));

@@ -102,10 +102,11 @@ class DistillJob {
   std::vector<std::string> rank_names_;               // of all ranks
   std::optional<Faults> faults_;                      // of this rank, while a student is distilled
   StoreIndex tee_;                                    // of the store that is written
-  std::string teacher_fingerprint_;                   // or that of a store
-  DistillSummary summary_;                            // complete on world rank 0
-  bool stopped_ = false;                              // a stage ended early
-  TrainingSummary trained_;  // by the last stage that this rank took part in
+  FolderLock tee_lock_;
+  std::string teacher_fingerprint_;  // or that of a store
+  DistillSummary summary_;           // complete on world rank 0
+  bool stopped_ = false;             // a stage ended early
+  TrainingSummary trained_;          // by the last stage that this rank took part in
   std::string trained_what_;
 };
 

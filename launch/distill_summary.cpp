@@ -7,6 +7,11 @@
 
 namespace temper {
 
+bool DistillSummary::replays() const {
+  return std::none_of(results.begin(), results.end(),
+                      [](const ModelResult& result) { return result.name == "teacher"; });
+}
+
 nlohmann::ordered_json to_json(const DistillSummary& summary) {
   nlohmann::ordered_json json;
   for (const ModelResult& result : summary.results) json["results"].push_back(to_json(result));
@@ -55,11 +60,15 @@ std::string to_text(const DistillSummary& summary) {
     if (!result.positions.empty()) text += "\n" + positions_table(result.positions) + "\n";
   }
   const TrainingSummary& training = summary.training;
+  text += format("distillation: %s tokens/s, %s; students waited for ",
+                 count_text(training.tokens_per_second).c_str(),
+                 duration_text(training.seconds).c_str());
+  if (summary.replays()) {
+    return text + format("the store %.0f%% of the time; %.0f bytes per token read from the store\n",
+                         100 * training.wait_teacher, training.bytes_per_token);
+  }
   text += format(
-      "distillation: %s tokens/s, %s; students waited for teachers %.0f%% of the time, teachers "
-      "for students %.0f%%; "
-      "%.0f bytes per token travelled\n",
-      count_text(training.tokens_per_second).c_str(), duration_text(training.seconds).c_str(),
+      "teachers %.0f%% of the time, teachers for students %.0f%%; %.0f bytes per token travelled\n",
       100 * training.wait_teacher, 100 * training.wait_student, training.bytes_per_token);
   return text;
 }

@@ -17,6 +17,9 @@ struct DistillSummary {
   TrainingSummary training;          ///< of the run's student
   std::optional<double> floor;  ///< NLL of the process that wrote the test part, on the test part
   std::optional<EntropyRate> entropy_rate;
+
+  /// Whether the soft targets came from a store: then no teacher was there to be measured.
+  bool replays() const;
 };
 
 nlohmann::ordered_json to_json(const DistillSummary& summary);

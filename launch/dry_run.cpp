@@ -70,7 +70,7 @@ void print_train_plan(const std::string& ini, const Machine& machine, int ranks,
   std::printf("\nModel: %s\n", describe_model(model).c_str());
   print_training(model, train, ranks);
   std::printf("\nMemory of a rank, without activations\n  weights, gradients, optimizer: %s\n",
-              bytes_text(training_bytes(model, train, compute, ranks)).c_str());
+              bytes_text(training_sizes(model, train, compute).of_rank(ranks)).c_str());
 }
 
 void print_distill_plan(const std::string& ini, const Machine& machine, const Placement& placement,
@@ -108,9 +108,10 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
   }
   DistillSizes sizes;
   sizes.teacher_weights = teacher_bytes(teacher_shape, teacher, run.compute());
-  sizes.student_state = training_bytes(student_shape, train, run.compute(), students);
+  sizes.student = training_sizes(student_shape, train, run.compute());
   sizes.message = message;
   sizes.teacher_head = head_bytes(payload, run.compute());
+  const double state = sizes.student.of_rank(students);
   const RankMemory memory = rank_memory(sizes, static_cast<int64_t>(placement.teachers.size()),
                                         students, teacher.lookahead);
   const std::string head = sizes.teacher_head > 0
@@ -120,23 +121,24 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
   if (replays) {
     std::printf(
         "  student (weights, gradients, optimizer) %s + one micro-batch of soft targets%s\n",
-        bytes_text(sizes.student_state).c_str(), head.c_str());
+        bytes_text(state).c_str(), head.c_str());
   } else if (placement.colocated()) {
     std::printf("  teacher %s + student (weights, gradients, optimizer) %s + soft targets %s%s\n",
-                bytes_text(sizes.teacher_weights).c_str(), bytes_text(sizes.student_state).c_str(),
+                bytes_text(sizes.teacher_weights).c_str(), bytes_text(state).c_str(),
                 bytes_text(message).c_str(), head.c_str());
   } else {
     std::printf("  teacher rank: weights %s + buffers %s\n",
                 bytes_text(sizes.teacher_weights).c_str(),
                 bytes_text(memory.teacher_buffers).c_str());
     std::printf("  student rank: weights, gradients, optimizer %s + buffers %s%s\n",
-                bytes_text(sizes.student_state).c_str(), bytes_text(memory.student_buffers).c_str(),
+                bytes_text(state).c_str(), bytes_text(memory.student_buffers).c_str(),
                 head.c_str());
   }
 }
 
 void print_record_plan(const std::string& ini, const Machine& machine,
-                       const TransformerConfig& teacher_shape, const StoreIndex& store) {
+                       const TransformerConfig& teacher_shape, const StoreIndex& store,
+                       const TeacherConfig& teacher, at::ScalarType compute) {
   std::fputs(ini.c_str(), stdout);
   print_ranks(machine, nullptr);
   std::printf("\nTeacher: %s\n", describe_model(teacher_shape).c_str());
@@ -161,7 +163,7 @@ void print_record_plan(const std::string& ini, const Machine& machine,
   const int64_t micro =
       store.micro_batch > 0 ? std::min(store.micro_batch, rows.size()) : rows.size();
   std::printf("\nMemory of a rank, without activations\n  weights %s + soft targets %s\n",
-              bytes_text(static_cast<double>(teacher_shape.parameter_count()) * 4).c_str(),
+              bytes_text(teacher_bytes(teacher_shape, teacher, compute)).c_str(),
               bytes_text(static_cast<double>(micro * store.row_bytes())).c_str());
 }
 

@@ -33,9 +33,11 @@ void print_distill_plan(const std::string& ini, const Machine& machine, const Pl
                         const TransformerConfig& student_shape, const TeacherConfig& teacher,
                         const TrainConfig& train, const RunConfig& run, const std::string& store);
 
-/// `store`: the index as far as it is known without opening a file.
+/// `store`: the index as far as it is known without opening a file; `teacher`, `compute`: how the
+/// weights are kept.
 void print_record_plan(const std::string& ini, const Machine& machine,
-                       const TransformerConfig& teacher_shape, const StoreIndex& store);
+                       const TransformerConfig& teacher_shape, const StoreIndex& store,
+                       const TeacherConfig& teacher, at::ScalarType compute);
 
 void print_held_out_plan(const std::string& ini, const Machine& machine,
                          const TransformerConfig& model, int64_t seq,

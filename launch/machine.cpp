@@ -137,7 +137,11 @@ Machine set_up_machine(const RunConfig& config, const Communicator& world) {
     if (found == seen.end()) found = seen.insert(seen.end(), each);
     machine.node_of_rank.push_back(static_cast<int>(found - seen.begin()));
   }
-  if (world.size() > 1 && config.timeout > 0) machine.watchdog = watch_ranks(config, world);
+  if (world.size() > 1 && config.timeout > 0) {
+    machine.watchdog = watch_ranks(config, world);
+    const std::string& note = machine.watchdog->note();
+    if (!note.empty()) machine.note += (machine.note.empty() ? "" : "; ") + note;
+  }
   return machine;
 }
 

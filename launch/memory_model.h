@@ -11,11 +11,19 @@
 
 namespace temper {
 
-/// fp32 weights and gradients, the weights once more in a narrower compute dtype, and the
-/// optimizer's moments (AdamW: two, sgd: none), in bytes of one of `ranks` ranks: a sharded
-/// optimizer has its share of the moments.
-double training_bytes(const TransformerConfig& model, const TrainConfig& train,
-                      at::ScalarType compute, int64_t ranks);
+/// What training keeps of a model, in bytes.
+struct TrainingSizes {
+  double weights = 0;    ///< and gradients, both fp32; the weights also in a narrower compute dtype
+  double moments = 0;    ///< the optimizer's, of the whole model (AdamW: two, sgd: none)
+  bool sharded = false;  ///< a rank has its share of the moments alone (train.shard-optimizer)
+
+  /// Of one of `ranks` ranks.
+  double of_rank(int64_t ranks) const {
+    return weights + moments / static_cast<double>(sharded ? ranks : 1);
+  }
+};
+TrainingSizes training_sizes(const TransformerConfig& model, const TrainConfig& train,
+                             at::ScalarType compute);
 
 /// The teacher's weights, as a run in `compute` keeps those that come in fp32.
 double teacher_bytes(const TransformerConfig& model, const TeacherConfig& teacher,
@@ -29,7 +37,7 @@ double head_bytes(const PayloadSpec& payload, at::ScalarType compute);
 /// targets.
 struct DistillSizes {
   double teacher_weights = 0;
-  double student_state = 0;  ///< training_bytes() of the student
+  TrainingSizes student;
   double message = 0;
   double teacher_head = 0;  ///< what students keep of the teacher's head (payload hidden), or 0
 };
@@ -42,9 +50,9 @@ struct RankMemory {
   double student = 0;
 };
 
-/// `teachers` 0: colocated, one message and no ring. Otherwise a student has D + 1 buffers (D:
-/// lookahead), and a teacher, for each of its students, ceil((D + 1) / teachers): the rings of
-/// comm/soft_target_channel.h.
+/// Students share the moments of a sharded optimizer. `teachers` 0: colocated, one message and no
+/// ring. Otherwise a student has D + 1 buffers (D: lookahead), and a teacher, for each of its
+/// students, ceil((D + 1) / teachers): the rings of comm/soft_target_channel.h.
 RankMemory rank_memory(const DistillSizes& sizes, int64_t teachers, int64_t students,
                        int64_t lookahead);
 

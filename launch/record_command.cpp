@@ -143,7 +143,8 @@ void RecordCommand::run(const Invocation& invocation) {
       plan.steps_per_shard = steps_per_shard_ > 0 ? std::min(steps_per_shard_, plan.steps)
                                                   : usual_steps_per_shard(plan);
       plan.validate("--record.store " + dir_);
-      if (world.rank() == 0) print_record_plan(invocation.ini, machine, shape, plan);
+      if (world.rank() == 0)
+        print_record_plan(invocation.ini, machine, shape, plan, teacher_, run_.compute());
     });
     return;
   }
@@ -199,7 +200,8 @@ void RecordCommand::run(const Invocation& invocation) {
   request.index.steps_per_shard = steps_per_shard_;
   request.index.compression = compression_;
   if (speaks && spec.kind == Payload::kHidden) request.head = inference.head().cpu();
-  const StoreIndex index = open_store_for_writing(std::move(request), world);
+  const WritableStore store = open_store_for_writing(std::move(request), world);
+  const StoreIndex& index = store.index;
   const std::vector<ShardId> work = find_work(index, world);
   const size_t count = index.shards().size();
   if (speaks)

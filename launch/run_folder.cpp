@@ -87,12 +87,12 @@ std::string check_run_folder(const RunConfig& config, const std::string& command
   return dir;
 }
 
-std::string open_run_folder(const RunConfig& config, const std::string& command,
-                            const std::string& ini, const Communicator& world) {
-  std::string dir;
+LockedFolder open_run_folder(const RunConfig& config, const std::string& command,
+                             const std::string& ini, const Communicator& world) {
+  LockedFolder folder;
   agree(world, [&] {
     if (world.rank() != 0) return;
-    dir = check_run_folder(config, command, ini);
+    const std::string dir = folder.path = check_run_folder(config, command, ini);
     std::error_code error;
     fs::create_directories(dir, error);
     TORCH_CHECK_VALUE(!error && fs::is_directory(dir), "--run.dir ", dir,
@@ -100,8 +100,10 @@ std::string open_run_folder(const RunConfig& config, const std::string& command,
                       "); name one that you may write to");
     TORCH_CHECK_VALUE(::access(dir.c_str(), W_OK | X_OK) == 0, "--run.dir ", dir, ": ",
                       std::strerror(errno), "; name a folder that you may write to");
+    folder.lock = FolderLock(dir, "--run.dir");
   });
-  return world.broadcast(dir, 0);
+  folder.path = world.broadcast(folder.path, 0);
+  return folder;
 }
 
 void write_run_configuration(const std::string& dir, const std::string& ini) {

@@ -7,16 +7,22 @@
 #include <vector>
 
 #include "comm/mpi/communicator.h"
+#include "data/folder_lock.h"
 #include "launch/run_config.h"
 
 namespace temper {
 
-/// Chooses the folder's name if none is given, and makes it; on world rank 0, the others learn the
-/// name. What is there is not changed yet. Throws AgreedError where it cannot be written to, or
-/// holds a run already and run.overwrite is false; with run.resume a run that trains something
-/// else. Collective.
-std::string open_run_folder(const RunConfig& config, const std::string& command,
-                            const std::string& ini, const Communicator& world);
+struct LockedFolder {
+  std::string path;
+  FolderLock lock;  ///< on world rank 0
+};
+
+/// Chooses the folder's name if none is given, makes and locks it; on world rank 0, the others
+/// learn the name. What is there is not changed yet. Throws AgreedError where it cannot be written
+/// to, another job writes to it, or it holds a run already and run.overwrite is false; with
+/// run.resume a run that trains something else. Collective.
+LockedFolder open_run_folder(const RunConfig& config, const std::string& command,
+                             const std::string& ini, const Communicator& world);
 
 /// The folder that open_run_folder() would take; nothing is made (for --dry-run). Throws
 /// c10::ValueError likewise.

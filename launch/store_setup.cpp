@@ -41,8 +41,9 @@ void make_folder(const std::string& dir, const std::string& option) {
 }
 
 /// Rank 0's part: the index that the store has from now on.
-StoreIndex write_or_keep(StoreRequest& request) {
+StoreIndex write_or_keep(StoreRequest& request, FolderLock& lock) {
   make_folder(request.dir, request.option);
+  lock = FolderLock(request.dir, request.option);
   remove_temporary_files(request.dir);
   const bool there = has_store_index(request.dir);
   StoreIndex found;
@@ -111,7 +112,7 @@ StoreIndex store_of_run(const Corpus& corpus, uint64_t tokenizer, const PayloadS
   return index;
 }
 
-StoreIndex open_store_for_writing(StoreRequest request, const Communicator& world) {
+WritableStore open_store_for_writing(StoreRequest request, const Communicator& world) {
   std::string print;
   if (world.rank() == request.teacher_rank) print = fingerprint(*request.teacher);
   request.index.teacher = world.broadcast(print, request.teacher_rank);
@@ -119,20 +120,24 @@ StoreIndex open_store_for_writing(StoreRequest request, const Communicator& worl
   request.index.bos_id = request.teacher_shape.bos_id;
   request.index.pad_id = request.teacher_shape.pad_id;
   request.index.eos_ids = request.teacher_shape.eos_ids;
+  WritableStore store;
   std::string text;
   agree(world, [&] {
-    if (world.rank() == 0) text = to_json(write_or_keep(request)).dump();
+    if (world.rank() == 0) text = to_json(write_or_keep(request, store.lock)).dump();
   });
-  return store_index_from_json(nlohmann::json::parse(world.broadcast(text, 0)),
-                               request.dir + "/" + kStoreIndexFile);
+  store.index = store_index_from_json(nlohmann::json::parse(world.broadcast(text, 0)),
+                                      request.dir + "/" + kStoreIndexFile);
+  return store;
 }
 
-OpenStore open_store_for_replay(const std::string& dir, const StoreIndex& run) {
+OpenStore open_store_for_replay(const std::string& dir, const StoreIndex& run, int64_t seeds) {
   OpenStore store;
   store.dir = dir;
   store.index = read_store_index(dir);
   check_replay_fits(store.index, run, dir);
-  const MissingShards missing = missing_shards(store.index, dir, run.rows());
+  const bool in_order = seeds == 1 && run.seed == store.index.seed;
+  const MissingShards missing =
+      missing_shards(store.index, dir, in_order ? run.rows() : store.index.rows());
   if (missing.count > 0) {
     std::string names;
     for (const std::string& name : missing.first) names += (names.empty() ? "" : ", ") + name;

@@ -7,6 +7,7 @@
 #include "comm/mpi/communicator.h"
 #include "comm/schedule.h"
 #include "data/corpus.h"
+#include "data/folder_lock.h"
 #include "data/replay_corpus.h"
 #include "launch/run_config.h"
 #include "model/transformer.h"
@@ -47,10 +48,15 @@ struct StoreRequest {
   at::Tensor head;  ///< on rank 0, for the payload hidden: (V, C)
 };
 
-/// Makes the folder, or goes on with the store that is there. Returns the index, complete. What
-/// earlier writers left under temporary names is removed. Throws AgreedError naming the option, the
-/// field that differs and both values where the folder holds another store. Collective.
-StoreIndex open_store_for_writing(StoreRequest request, const Communicator& world);
+struct WritableStore {
+  StoreIndex index;  ///< complete
+  FolderLock lock;   ///< on world rank 0, until the writing is over
+};
+
+/// Makes the folder, or goes on with the store that is there. What earlier writers left under
+/// temporary names is removed. Throws AgreedError naming the option where another job writes to the
+/// folder, and the field that differs and both values where it holds another store. Collective.
+WritableStore open_store_for_writing(StoreRequest request, const Communicator& world);
 
 /// A store to be replayed.
 struct OpenStore {
@@ -61,9 +67,10 @@ struct OpenStore {
   ReplayOrder order() const { return {index.rows(), static_cast<uint64_t>(index.seed)}; }
 };
 
-/// Opens the store in `dir` for a run of `run.rows()` rows (see store_of_run). Not collective.
-/// Throws c10::ValueError where it does not fit, or lacks shards that the run needs, naming field,
-/// values or shards and the remedy.
-OpenStore open_store_for_replay(const std::string& dir, const StoreIndex& run);
+/// Opens the store in `dir` for a run of `run.rows()` rows (see store_of_run) that is repeated with
+/// `seeds` seeds; only with the one of the recording its rows are read in order, and the first of
+/// them are enough. Not collective. Throws c10::ValueError where it does not fit, or lacks shards
+/// that the run needs, naming field, values or shards and the remedy.
+OpenStore open_store_for_replay(const std::string& dir, const StoreIndex& run, int64_t seeds);
 
 }  // namespace temper

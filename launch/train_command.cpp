@@ -69,7 +69,8 @@ class TrainCommand : public Command {
       });
       return;
     }
-    const std::string dir = open_run_folder(run_, name(), invocation.ini, world);
+    const LockedFolder folder = open_run_folder(run_, name(), invocation.ini, world);
+    const std::string& dir = folder.path;
     choose_tokenizer(data_, model_.path);
     const std::unique_ptr<Corpus> corpus = open_corpus_everywhere(data_, dir, world);
     agree_on_tokenizer(*corpus, model_.path, world);

@@ -44,6 +44,22 @@ void compute_for(double seconds) {
   while (seconds_since(start) < seconds) sum = sum + 1;
 }
 
+// What it cannot see it does not judge: a process that waits longer than the deadline may be right.
+TEST(WatchdogTest, WithoutSharedMemoryNobodyIsJudged) {
+  const Communicator world = Communicator::world();
+  constexpr const char* kFolder = "OMPI_MCA_osc_sm_backing_directory";
+  setenv(kFolder, "/proc", 1);  // has no room
+  EXPECT_EQ(said_during(world, 1,
+                        [&] {
+                          if (world.rank() == 0) compute_for(3);
+                          world.barrier();
+                        }),
+            "");
+  const Watchdog watchdog(world, 1, [](const std::string&) {});
+  unsetenv(kFolder);
+  EXPECT_EQ(watchdog.note().empty(), false) << watchdog.note();
+}
+
 TEST(WatchdogTest, ARankThatSleepsWhileAnotherWaitsIsNamed) {
   const Communicator world = Communicator::world();
   const int sleeper = world.size() - 1;

@@ -3,28 +3,30 @@
 
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 namespace temper {
 namespace {
 
-std::string path() { return testing::TempDir() + "temper-test.json"; }
-
 constexpr int64_t kMaxBytes = 1000;
 
 /// Why the file is refused; "accepted" where it is not.
 std::string refusal(const std::string& bytes) {
-  std::ofstream(path(), std::ios::binary) << bytes;
+  const std::string path = testing::TempDir() + "temper-" + std::to_string(getpid()) + ".json";
+  std::ofstream(path, std::ios::binary) << bytes;
+  std::string message = "accepted";
   try {
-    read_json_file(path(), kMaxBytes);
+    read_json_file(path, kMaxBytes);
   } catch (const c10::ValueError& error) {
-    const std::string message = error.what_without_backtrace();
-    EXPECT_NE(message.find("temper-test.json"), std::string::npos) << message;
-    return message;
+    message = error.what_without_backtrace();
+    EXPECT_NE(message.find(path), std::string::npos) << message;
   }
-  return "accepted";
+  std::filesystem::remove(path);
+  return message;
 }
 
 /// A number in an object and in lists in it, `depth` of them together.

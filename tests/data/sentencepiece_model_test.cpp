@@ -3,8 +3,10 @@
 
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 #include "data/sentencepiece.h"
@@ -13,29 +15,36 @@
 namespace temper {
 namespace {
 
+std::string scratch_file() {
+  return testing::TempDir() + "temper-" + std::to_string(getpid()) + ".model";
+}
+
 /// Why the model is refused; "opened" where it is not, and encodes a text.
 std::string refusal(const std::string& model) {
-  const std::string path = testing::TempDir() + "temper-test.model";
+  const std::string path = scratch_file();
   std::ofstream(path, std::ios::binary) << model;
+  std::string message = "opened";
   try {
     open_sentencepiece(path, "data.tokenizer")
         ->encode("the 12th \xef\xac\x81 \xe2\x91\xa0 of them");
   } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
+    message = error.what_without_backtrace();
   }
-  return "opened";
+  std::filesystem::remove(path);
+  return message;
 }
 
 TEST(SentencePieceModelTest, TellsWhatAModelDoesToText) {
   const Normalizer nfkc = read_normalizer(nfkc_model("unigram"), "x");
   EXPECT_TRUE(nfkc.changes_characters);
   EXPECT_TRUE(nfkc.removes_spaces);
-  const std::string path = testing::TempDir() + "temper-test-own.model";
+  const std::string path = scratch_file();
   std::string text;
   for (int i = 0; i < 2000; ++i) text += "the " + std::to_string(i * i) + "th of them\n";
   train_sentencepiece(text, 300, path);
   std::ifstream file(path, std::ios::binary);
   const std::string own(std::istreambuf_iterator<char>(file), {});
+  std::filesystem::remove(path);
   EXPECT_FALSE(read_normalizer(own, "x").changes_characters);
   EXPECT_FALSE(read_normalizer(own, "x").removes_spaces);
 }

@@ -1,7 +1,9 @@
 // Byte-level BPE against ids that Hugging Face's tokenizers gave: tests/peers/make_tokenizers.py.
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -18,6 +20,10 @@ std::string golden() {
   return path;
 }
 
+std::string scratch_file() {
+  return testing::TempDir() + "temper-tokenizer-" + std::to_string(getpid()) + ".json";
+}
+
 std::string bytes_of(const std::string& hex) {
   std::string bytes;
   for (size_t i = 0; i < hex.size(); i += 2)
@@ -28,14 +34,16 @@ std::string bytes_of(const std::string& hex) {
 std::string refusal(const std::function<void(nlohmann::ordered_json&)>& change) {
   auto json = nlohmann::ordered_json::parse(std::ifstream(golden() + "gpt2/tokenizer.json"));
   change(json);
-  const std::string path = testing::TempDir() + "temper-tokenizer-test.json";
+  const std::string path = scratch_file();
   std::ofstream(path) << json.dump();
+  std::string message = "accepted";
   try {
     open_tokenizer(path, "data.tokenizer");
   } catch (const c10::ValueError& error) {
-    return error.what_without_backtrace();
+    message = error.what_without_backtrace();
   }
-  return "accepted";
+  std::filesystem::remove(path);
+  return message;
 }
 
 class TokenizerJsonTest : public testing::TestWithParam<const char*> {};
@@ -84,9 +92,10 @@ TEST(TokenizerJsonTest, RefusesOtherKindsByName) {
 
 // The file that goes beside a model of bytes is itself a tokenizer whose ids are the bytes.
 TEST(TokenizerJsonTest, TheFileForBytesGivesBytes) {
-  const std::string path = testing::TempDir() + "temper-bytes-tokenizer.json";
+  const std::string path = scratch_file();
   std::ofstream(path) << byte_tokenizer_json();
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path, "t");
+  std::filesystem::remove(path);
   EXPECT_EQ(tokenizer->vocab(), 256);
   const std::string text = "caf\u00e9,\t \U0001F389\r\n  x";
   const std::vector<int32_t> ids = tokenizer->encode(text);
