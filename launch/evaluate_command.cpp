@@ -109,6 +109,8 @@ class EvaluateCommand : public HeldOutCommand {
   void add_options(po::options_description& options) override {
     HeldOutCommand::add_options(options);
     auto add = options.add_options();
+    add("run.seed", po::value<int64_t>(&run_.seed)->default_value(run_.seed)->value_name("N"),
+        "seed of what the model draws, with evaluate.writes");
     add("evaluate.part",
         po::value<std::string>(&part_)->default_value(part_)->value_name("test|fit"),
         "held-out part to use");

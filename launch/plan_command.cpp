@@ -14,7 +14,7 @@
 #include "launch/plan_rates.h"
 #include "launch/plan_report.h"
 #include "launch/progress.h"
-#include "model/hugging_face.h"
+#include "launch/setup.h"
 
 namespace temper {
 
@@ -92,22 +92,13 @@ void PlanCommand::probe(const Communicator& world, const Machine& machine, PlanR
     const int64_t teachers = alone                  ? 0
                              : config_.teachers > 0 ? config_.teachers
                                                     : std::max<int64_t>(1, ranks / 2);
-    job.placement = place(static_cast<int>(teachers), machine.node_of_rank);
+    job.placement = planned_placement(teachers, machine.node_of_rank, config_.spread);
     const int64_t planned = plan_.ranks > 0 ? plan_.ranks : ranks;
     job.students = alone ? std::max<int64_t>(1, planned / 2) : ranks - teachers;
     job.students = std::min(job.students, config_.train.batch);
-    const std::string& path = config_.teacher.model.path;
     if (alone || job.placement.is_teacher(world.rank())) {
-      if (path.empty()) {
-        job.teacher.emplace(teacher_shape_, at::kFloat, machine.device);
-        job.teacher->init_weights(1);
-      } else {
-        LoadOptions load;
-        load.device = machine.device;
-        load.dtype = std::nullopt;
-        load.vocab = teacher_shape_.vocab;
-        job.teacher.emplace(load_model(path, load));
-      }
+      job.teacher.emplace(
+          open_teacher(config_.teacher, teacher_shape_, 1, config_.run.compute(), machine.device));
     }
     if (alone || !job.placement.is_teacher(world.rank())) {
       // How fast a student learns does not depend on what it knows.
@@ -156,8 +147,7 @@ void PlanCommand::fill_sizes(PlanResult& plan, double teacher_weights) const {
     const PayloadSpec spec =
         planned_spec(rates.payload, teacher_shape_, config_.teacher, config_.run.compute());
     rates.sizes.teacher_weights = teacher_weights;
-    rates.sizes.student_state =
-        training_bytes(student_shape_, config_.train, config_.run.compute(), /*ranks=*/1);
+    rates.sizes.student = training_sizes(student_shape_, config_.train, config_.run.compute());
     rates.sizes.teacher_head = head_bytes(spec, config_.run.compute());
   }
   plan.cluster.gradient_bytes = static_cast<double>(student_shape_.parameter_count()) * 4;
@@ -227,7 +217,7 @@ void PlanCommand::run(const Invocation& invocation) {
   plan.memory_bytes = plan_.memory_gib * 1024 * 1024 * 1024;
   if (world.rank() != 0) return;
   fill_predictions(plan, {config_.train.batch, config_.train.micro_batch, config_.train.seq}, nodes,
-                   plan_.teachers, config_.teacher.lookahead);
+                   plan_.teachers, config_.teacher.lookahead, config_.spread);
   if (invocation.json) {
     std::printf("%s\n", to_json(plan).dump(2).c_str());
   } else {

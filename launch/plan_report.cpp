@@ -79,7 +79,7 @@ nlohmann::ordered_json to_json(const Prediction& prediction) {
 }  // namespace
 
 void fill_predictions(PlanResult& plan, const PlanJob& job, const std::vector<int>& node_of_rank,
-                      int64_t teachers, int64_t lookahead) {
+                      int64_t teachers, int64_t lookahead, bool spread) {
   const auto ranks = static_cast<int64_t>(node_of_rank.size());
   std::vector<int64_t> counts;
   if (teachers > 0) {
@@ -93,7 +93,7 @@ void fill_predictions(PlanResult& plan, const PlanJob& job, const std::vector<in
   std::vector<Prediction> candidates;
   for (const int64_t count : counts) {
     if (job.batch < ranks - count) continue;  // a student without a sequence
-    const std::vector<NodeRoles> nodes = node_roles(count, node_of_rank);
+    const std::vector<NodeRoles> nodes = node_roles(count, node_of_rank, spread);
     for (const PayloadRates& rates : plan.rates) {
       const int64_t best = recommended_lookahead(rates, plan.cluster, job, nodes);
       std::set<int64_t> lookaheads{0};

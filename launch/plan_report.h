@@ -27,9 +27,9 @@ struct PlanResult {
 
 /// Predictions of all payloads, splits (`teachers` > 0: only that one; else also colocated) and
 /// lookaheads (lock-step, `lookahead`, the recommended one), and the choice among those that are
-/// not lock-step.
+/// not lock-step. `spread`: launch.spread.
 void fill_predictions(PlanResult& plan, const PlanJob& job, const std::vector<int>& node_of_rank,
-                      int64_t teachers, int64_t lookahead);
+                      int64_t teachers, int64_t lookahead, bool spread = true);
 
 /// The options that make a distillation run as predicted.
 std::vector<std::string> distill_options(const Prediction& prediction);

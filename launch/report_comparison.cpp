@@ -211,8 +211,9 @@ LineChart likelihood(const std::vector<ReportRun>& runs) {
 
 std::string figures_section(const std::vector<ReportRun>& runs) {
   const std::string ce = ce_notes(runs);
-  const bool nats = std::all_of(runs.begin(), runs.end(),
-                                [](const ReportRun& run) { return divergence_of(run).in_nats(); });
+  const bool nats = std::all_of(runs.begin(), runs.end(), [](const ReportRun& run) {
+    return divergence_of(run).in_nats() && !matches_hidden(run);
+  });
   std::string figures =
       draw(LineChart{"Loss", "comparable where loss.* and T are the same",
                      nats ? "nats per token" : "per token", curves(runs, &MetricsLine::loss)}) +

@@ -25,8 +25,15 @@ struct DivergenceWords {
 /// As loss.kind of the run's config.ini says; forward-kl, the default, where it does not.
 DivergenceWords divergence_of(const ReportRun& run);
 
-/// The soft part's weight and the hard part's, with the run's own numbers.
+/// Whether hidden states were matched, so that metrics.jsonl has `hidden`.
+bool matches_hidden(const ReportRun& run);
+
+/// The loss with all terms that the run's options ask for (student/loss.h, label_loss.h and
+/// hidden_match.h), the run's own numbers, and what metrics.jsonl does not have of them.
 std::string loss_formula(const ReportRun& run);
+
+/// The unit of the loss, and of those parts that have another.
+std::string loss_unit(const ReportRun& run);
 
 /// A value over the steps. Steps on the student's own text have no ce: nobody has labelled it.
 std::vector<ChartPoint> points_of(const std::vector<MetricsLine>& lines,

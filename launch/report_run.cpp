@@ -59,6 +59,7 @@ std::vector<MetricsLine> read_metrics(const fs::path& path) {
     line.loss = number(json, "loss");
     line.kl = number(json, "kl");
     line.ce = number(json, "ce");
+    line.hidden = number(json, "hidden");
     line.on_policy = field(json, "on_policy") == Json(true);
     line.grad_norm = number(json, "grad_norm");
     line.lr = number(json, "lr");

@@ -17,6 +17,7 @@ struct MetricsLine {
   double step = NAN;
   double loss = NAN, ce = NAN;  ///< nats per token
   double kl = NAN;              ///< of loss.kind, without its factor of T: report_loss.h
+  double hidden = NAN;          ///< of loss.hidden-kind, without its weight
   bool on_policy = false;       ///< the student wrote the rows, and ce is of its own tokens
   double grad_norm = NAN, lr = NAN;
   double tokens_per_s = NAN;
@@ -54,6 +55,8 @@ struct ReportRun {
   std::string command() const;
   /// The value of `key` in [`section`] of config.ini; empty if it is not there.
   std::string option(const std::string& section, const std::string& key) const;
+  /// Whether the soft targets came from a store, and no teacher ran.
+  bool replays() const { return !option("teacher", "store").empty(); }
 };
 
 /// Whether a model of the run was measured against the true distribution of its corpus.

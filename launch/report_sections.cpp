@@ -24,10 +24,15 @@ std::string color_of(const std::string& name) {
   return name == "student, distilled" || name == "model" ? "c1" : "c4";
 }
 
-bool soft_targets(const ReportRun& run) {
-  return std::any_of(run.metrics.begin(), run.metrics.end(), [](const MetricsLine& line) {
-    return line.kl != 0 && std::isfinite(line.kl);
+bool any_but_zero(const Lines& lines, double MetricsLine::*value) {
+  return std::any_of(lines.begin(), lines.end(), [&](const MetricsLine& line) {
+    return line.*value != 0 && std::isfinite(line.*value);
   });
+}
+
+bool learns_from_teacher(const ReportRun& run) {
+  return any_but_zero(run.metrics, &MetricsLine::kl) ||
+         any_but_zero(run.metrics, &MetricsLine::hidden);
 }
 
 // ---- results ----
@@ -251,7 +256,7 @@ std::string draw_schedule(const std::string& title, const std::string& y_name,
 }
 
 std::string training_section(const ReportRun& run, int level) {
-  const bool distilled = soft_targets(run);
+  const bool distilled = learns_from_teacher(run), replays = run.replays();
   const std::string name = distilled ? "distilled" : "model";
   const auto all = [&](double MetricsLine::*value) {
     return std::vector<ChartCurve>{curve(name, "c1", run.metrics, value),
@@ -265,15 +270,15 @@ std::string training_section(const ReportRun& run, int level) {
   std::string figures;
   if (distilled) {
     const DivergenceWords divergence = divergence_of(run);
-    figures += draw(LineChart{"Distillation: the loss and its parts",
-                              loss_formula(run),
-                              divergence.in_nats()
-                                  ? divergence.unit
-                                  : "nats per token; " + divergence.name + ": " + divergence.unit,
-                              {curve("loss", "c1", run.metrics, &MetricsLine::loss),
-                               curve(divergence.name, "c4", run.metrics, &MetricsLine::kl),
-                               curve("CE", "c5", run.metrics, &MetricsLine::ce)},
-                              /*from_zero=*/true});
+    std::vector<ChartCurve> parts{curve("loss", "c1", run.metrics, &MetricsLine::loss)};
+    // With alpha 0 nobody works it out.
+    if (any_but_zero(run.metrics, &MetricsLine::kl))
+      parts.push_back(curve(divergence.name, "c4", run.metrics, &MetricsLine::kl));
+    parts.push_back(curve("CE", "c5", run.metrics, &MetricsLine::ce));
+    if (matches_hidden(run))
+      parts.push_back(curve("hidden", "c3", run.metrics, &MetricsLine::hidden));
+    figures += draw(LineChart{"Distillation: the loss and its parts", loss_formula(run),
+                              loss_unit(run), parts, /*from_zero=*/true});
   }
   figures += draw(LineChart{"Cross-entropy on the training text", ce_note(run), "nats per token",
                             all(&MetricsLine::ce)});
@@ -309,18 +314,18 @@ std::string training_section(const ReportRun& run, int level) {
                             with_teacher(&MetricsLine::tokens_per_s), /*from_zero=*/true});
   if (any_above_zero(run.metrics, &MetricsLine::wait_teacher) ||
       any_above_zero(run.metrics, &MetricsLine::wait_student)) {
+    std::vector<ChartCurve> waits{
+        curve(replays ? "students for the store" : "students for teachers", "c1", run.metrics,
+              &MetricsLine::wait_teacher)};
+    if (!replays)
+      waits.push_back(
+          curve("teachers for students", "c3", run.metrics, &MetricsLine::wait_student));
     figures += draw(
-        LineChart{"Waiting",
-                  "",
-                  "share of the step",
-                  {curve("students for teachers", "c1", run.metrics, &MetricsLine::wait_teacher),
-                   curve("teachers for students", "c3", run.metrics, &MetricsLine::wait_student)},
-                  /*from_zero=*/true,
-                  /*percent=*/true});
+        LineChart{"Waiting", "", "share of the step", waits, /*from_zero=*/true, /*percent=*/true});
   }
   if (any_above_zero(run.metrics, &MetricsLine::bytes_per_token)) {
     figures +=
-        draw(LineChart{"Soft targets on the wire",
+        draw(LineChart{replays ? "Soft targets read from the store" : "Soft targets on the wire",
                        "",
                        "bytes per token",
                        {curve("distilled", "c1", run.metrics, &MetricsLine::bytes_per_token)},
@@ -343,9 +348,14 @@ std::string key_figures(const ReportRun& run) {
   add("training took", run.seconds, duration_text(run.seconds));
   add("tokens per second", run.tokens_per_s, count_text(run.tokens_per_s));
   if (run.bytes_per_token > 0) {
-    add("students waited for teachers", run.wait_teacher, format("%.0f%%", 100 * run.wait_teacher));
-    add("teachers waited for students", run.wait_student, format("%.0f%%", 100 * run.wait_student));
-    add("bytes per token on the wire", run.bytes_per_token, format("%.0f", run.bytes_per_token));
+    const bool replays = run.replays();
+    add(replays ? "students waited for the store" : "students waited for teachers",
+        run.wait_teacher, format("%.0f%%", 100 * run.wait_teacher));
+    if (!replays)
+      add("teachers waited for students", run.wait_student,
+          format("%.0f%%", 100 * run.wait_student));
+    add(replays ? "bytes per token read from the store" : "bytes per token on the wire",
+        run.bytes_per_token, format("%.0f", run.bytes_per_token));
   }
   return html.empty() ? "" : "<dl>" + html + "</dl>\n";
 }

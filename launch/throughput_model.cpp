@@ -112,10 +112,17 @@ double lock_step_seconds(const StepTimes& times) {
 
 }  // namespace
 
-std::vector<NodeRoles> node_roles(int64_t teachers, const std::vector<int>& node_of_rank) {
+Placement planned_placement(int64_t teachers, const std::vector<int>& node_of_rank, bool spread) {
+  const std::vector<int> one_node(node_of_rank.size(), 0);
+  return place(static_cast<int>(std::min<int64_t>(teachers, INT32_MAX)),
+               spread ? node_of_rank : one_node);
+}
+
+std::vector<NodeRoles> node_roles(int64_t teachers, const std::vector<int>& node_of_rank,
+                                  bool spread) {
   std::vector<NodeRoles> nodes(
       1 + static_cast<size_t>(*std::max_element(node_of_rank.begin(), node_of_rank.end())));
-  const Placement placement = place(static_cast<int>(teachers), node_of_rank);
+  const Placement placement = planned_placement(teachers, node_of_rank, spread);
   const auto node = [&](int rank) -> NodeRoles& {
     return nodes[static_cast<size_t>(node_of_rank[static_cast<size_t>(rank)])];
   };

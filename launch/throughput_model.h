@@ -18,7 +18,7 @@ struct PayloadRates {
   double teacher_seconds = 0;  ///< one teacher rank: trunk, head, encoding
   double student_seconds = 0;  ///< one student rank: forward, loss, backward
   double bytes = 0;            ///< on the wire
-  double copy_seconds = 0;     ///< both ranks busy, for a message inside a node
+  double copy_seconds = 0;     ///< both ranks busy, for a message inside a node; 0: not measured
   DistillSizes sizes;          ///< for the memory; `message` is filled in by predict()
 };
 
@@ -43,8 +43,14 @@ struct NodeRoles {
   int64_t students = 0;
 };
 
-/// The roles that place() gives, node by node; `teachers` 0: colocated, all ranks are students.
-std::vector<NodeRoles> node_roles(int64_t teachers, const std::vector<int>& node_of_rank);
+/// The roles that distill gives: place(), where `spread` is false (launch.spread) as if all ranks
+/// lay on one node, so that the last ranks are the teachers.
+Placement planned_placement(int64_t teachers, const std::vector<int>& node_of_rank, bool spread);
+
+/// These roles, node by node, of the nodes that the ranks really lie on; `teachers` 0: colocated,
+/// all ranks are students.
+std::vector<NodeRoles> node_roles(int64_t teachers, const std::vector<int>& node_of_rank,
+                                  bool spread = true);
 
 enum class Bound { kTeachers, kStudents, kNetwork, kLookahead, kColocated };
 /// teachers, students, network, lookahead, colocated.

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/placement.h"
+#include "teacher/stored_soft_targets.h"
 
 namespace temper {
 
@@ -126,11 +127,14 @@ void TrainingLog::add(const StepResult& result, const TeacherReport& teachers,
   const std::string parts = stage_.source != nullptr
                                 ? format(" (kl %.4f, ce %.4f)", result.kl, result.ce)
                                 : std::string();
-  const std::string waits = stage_.teacher_reports
-                                ? format("  waited for teacher %2.0f%%, for student %2.0f%%",
-                                         100 * wait_teacher, 100 * wait_student) +
-                                      ahead
-                                : std::string();
+  std::string waits;
+  if (stage_.teacher_reports) {
+    waits = format("  waited for teacher %2.0f%%, for student %2.0f%%", 100 * wait_teacher,
+                   100 * wait_student) +
+            ahead;
+  } else if (dynamic_cast<const StoredSoftTargets*>(stage_.source) != nullptr) {
+    waits = format("  waited for the store %2.0f%%", 100 * wait_teacher);
+  }
   progress_.show(result.step + 1,
                  format("loss %.4f%s  grad %.3f  lr %.2e  %s tok/s%s", result.loss, parts.c_str(),
                         result.grad_norm, result.lr,

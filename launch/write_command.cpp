@@ -35,6 +35,9 @@ class WriteCommand : public Command {
 
   void add_options(po::options_description& options) override {
     run_.add_options(options, /*folder=*/false);
+    options.add_options()("run.seed",
+                          po::value<int64_t>(&run_.seed)->default_value(run_.seed)->value_name("N"),
+                          "seed of the order of the rows, and of what is drawn");
     data_.add_options(options);
     model_.add_path(options);
     const auto count = [](int64_t* member) {

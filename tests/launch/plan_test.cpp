@@ -91,6 +91,35 @@ TEST(PlanTest, ASlowLinkRulesOutFull) {
   EXPECT_NE(text.out.find("--launch.teachers 8 --teacher.payload full"), std::string::npos);
 }
 
+TEST(PlanTest, TeachersOnNodesOfTheirOwnLoadTheLink) {
+  // Two nodes of two ranks, two teachers of 100 tokens/s and 1,024 bytes a token. On a node of
+  // their own all of it crosses, and no gradient.
+  const json result =
+      planned({"--launch.spread", "false", "--plan.ranks", "4", "--plan.ranks-per-node", "2",
+               "--plan.teachers", "2", "--plan.teacher-tokens-per-s", "100",
+               "--plan.student-tokens-per-s", "300", "--plan.payloads", "full"});
+  const json& best = result["recommended"];
+  EXPECT_NEAR(best["tokens_per_s"].get<double>(), 200, 1);
+  EXPECT_NEAR(best["node_gbit_per_s"].get<double>(),
+              1024 * 8e-9 * best["tokens_per_s"].get<double>(), 1e-12);
+}
+
+TEST(PlanTest, AShardedOptimizerIsSharedByTheStudents) {
+  const Arguments arguments = {"--plan.ranks",           "3",    "--plan.teachers", "1",
+                               "--plan.flops",           "1e12", "--plan.payloads", "full",
+                               "--train.shard-optimizer"};
+  double bytes[2] = {};
+  double moments = 0;
+  for (const bool sharded : {false, true}) {
+    Arguments own = arguments;
+    own.emplace_back(sharded ? "true" : "false");
+    const json result = planned(own);
+    bytes[sharded ? 1 : 0] = result["recommended"]["memory_student_bytes"].get<double>();
+    moments = 2 * result["cluster"]["gradient_bytes"].get<double>();  // AdamW, fp32
+  }
+  EXPECT_NEAR(bytes[0] - bytes[1], moments / 2, 1);  // two students
+}
+
 TEST(PlanTest, TopkOnlyIfItIsAllowed) {
   const Arguments rates = {"--plan.ranks", "2", "--plan.flops", "1e12"};
   for (const json& each : planned(rates)["predictions"]) EXPECT_NE(each["payload"], "topk");

@@ -125,7 +125,8 @@ TEST(ThroughputModelTest, CopiesInsideANodeKeepBothRanksBusy) {
 
 TEST(ThroughputModelTest, MemoryCountsRingsOfBothEnds) {
   PayloadRates rates = balanced();
-  rates.sizes = {.teacher_weights = 1e9, .student_state = 2e9, .message = 0, .teacher_head = 3e6};
+  rates.sizes = {
+      .teacher_weights = 1e9, .student = {.weights = 2e9}, .message = 0, .teacher_head = 3e6};
   // Micro-batches of 2 rows · 8 tokens · 1 kB = 16 kB; D = 4: 5 buffers at a student, ceil(5 / 2)
   // at a teacher for each of 3 students.
   const Prediction some = predict(rates, {}, job(12, 2, 8), {{2, 3}}, 4);
@@ -135,11 +136,43 @@ TEST(ThroughputModelTest, MemoryCountsRingsOfBothEnds) {
   EXPECT_NEAR(both.memory.student, 3e9 + 16e3 + 3e6, 1e-3);
 }
 
+TEST(ThroughputModelTest, StudentsShareTheMomentsOfAShardedOptimizer) {
+  PayloadRates rates = balanced();
+  for (const bool sharded : {false, true}) {
+    rates.sizes.student = {.weights = 1e9, .moments = 6e9, .sharded = sharded};
+    // 3 students of 5 ranks, or all 3; messages of 1 row · 8 tokens · 1 kB, 3 buffers or one.
+    const double state = sharded ? 1e9 + 6e9 / 3 : 7e9;
+    const Prediction some = predict(rates, {}, job(3, 0, 8), {{2, 3}}, 2);
+    EXPECT_NEAR(some.memory.student, state + 3 * 8e3, 1e-3);
+    const Prediction both = predict(rates, {}, job(3, 0, 8), {{0, 3}}, 2);
+    EXPECT_NEAR(both.memory.student, state + 8e3, 1e-3);
+  }
+}
+
+TEST(ThroughputModelTest, TrainingKeepsTwoMomentsOfAWeightAndTheWeightInTheComputeDtype) {
+  TransformerConfig model;
+  model.vocab = 100;
+  model.positions = 8;
+  model.layers = 1;
+  model.width = model.head_width = model.ffn_width = 8;
+  model.heads = model.kv_heads = 1;
+  const auto count = static_cast<double>(model.parameter_count());
+  TrainConfig train;
+  train.shard_optimizer = true;
+  EXPECT_EQ(training_sizes(model, train, at::kFloat).of_rank(4), count * (8 + 8.0 / 4));
+  EXPECT_EQ(training_sizes(model, train, at::kBFloat16).of_rank(1), count * (10 + 8));
+  train.shard_optimizer = false;
+  EXPECT_EQ(training_sizes(model, train, at::kFloat).of_rank(4), count * 16);
+  train.optimizer = "sgd";
+  EXPECT_EQ(training_sizes(model, train, at::kFloat).of_rank(4), count * 8);
+}
+
 TEST(ThroughputModelTest, WhatCrossesNodesIsWhatPlacementSays) {
   // The model takes students to hear from all teachers alike. Counted here message by message.
   const std::vector<int> node_of_rank = {0, 0, 0, 1, 1, 1, 1, 2, 2};
-  for (const int teachers : {1, 2, 3, 5}) {
-    const Placement placement = place(teachers, node_of_rank);
+  for (const auto& [teachers, spread] :
+       {std::pair{1, true}, {2, true}, {3, true}, {5, true}, {2, false}, {4, false}}) {
+    const Placement placement = planned_placement(teachers, node_of_rank, spread);
     const auto students = static_cast<int>(placement.students.size());
     std::vector<double> in(3), out(3);
     const int units = teachers * 4;
@@ -156,9 +189,29 @@ TEST(ThroughputModelTest, WhatCrossesNodesIsWhatPlacementSays) {
     const double most = std::max(*std::max_element(in.begin(), in.end()),
                                  *std::max_element(out.begin(), out.end()));
     const Prediction prediction =
-        predict(balanced(), {}, job(students, 0, 8), node_roles(teachers, node_of_rank), 2);
+        predict(balanced(), {}, job(students, 0, 8), node_roles(teachers, node_of_rank, spread), 2);
     EXPECT_NEAR(prediction.node_bytes_per_s, most * 1000 * prediction.tokens_per_s, 1e-6)
-        << teachers;
+        << teachers << ", spread " << spread;
+  }
+}
+
+TEST(ThroughputModelTest, TeachersOnNodesOfTheirOwnSendAllOverTheLink) {
+  // Two nodes of two ranks. Spread, each has a teacher and a student, and half of what a student
+  // gets crosses: a quarter of all comes into each node. Else all of it crosses.
+  const std::vector<int> node_of_rank = {0, 0, 1, 1};
+  for (const bool spread : {true, false}) {
+    const std::vector<NodeRoles> nodes = node_roles(2, node_of_rank, spread);
+    ASSERT_EQ(nodes.size(), 2u);
+    EXPECT_EQ(nodes[0].teachers, spread ? 1 : 0);
+    EXPECT_EQ(nodes[0].students, spread ? 1 : 2);
+    EXPECT_EQ(nodes[1].teachers, spread ? 1 : 2);
+    EXPECT_EQ(nodes[1].students, spread ? 1 : 0);
+    PlanResult plan;
+    plan.rates = {balanced()};
+    fill_predictions(plan, kJob, node_of_rank, /*teachers=*/2, /*lookahead=*/2, spread);
+    ASSERT_GE(plan.recommended, 0);
+    const Prediction& best = plan.predictions[static_cast<size_t>(plan.recommended)];
+    EXPECT_NEAR(best.node_bytes_per_s, (spread ? 0.25 : 1.0) * 1000 * best.tokens_per_s, 1e-6);
   }
 }
 
