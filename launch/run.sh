@@ -3,7 +3,8 @@
 #
 # Why not mpirun alone: on SIGTERM and SIGINT it gives its ranks a second or two and kills them, but SIGUSR1 it hands on
 # at once and waits. So this script starts it deaf to TERM and INT (Slurm sends TERM to every process of a job), out of
-# reach of the terminal's Ctrl-C, and turns these signals into USR1.
+# reach of the terminal's Ctrl-C, and turns these signals into USR1. So it does HUP, which a lost terminal sends to this
+# script alone: mpirun would go on with nobody to wait for it. Started by nohup this script does not hear HUP, and goes on.
 set -uo pipefail
 
 asked=   # the signal that asked to stop
@@ -15,16 +16,21 @@ ask_to_stop() {
   [ -n "$job" ] || return 0
   if [ "$interrupts" -gt 1 ]; then
     say "interrupted again: ending the ranks"
-    # shellcheck disable=SC2046
-    kill -KILL $(cat "/proc/$job/task/$job/children" 2>/dev/null) "$job" 2>/dev/null
+    # Not srun's own child: it is what ends the step when srun is gone.
+    local ranks=
+    [ "$launcher" = srun ] || ranks="$(cat "/proc/$job/task/$job/children" 2>/dev/null)"
+    # shellcheck disable=SC2086
+    kill -KILL $ranks "$job" 2>/dev/null
   else
     kill -USR1 "$job" 2>/dev/null
   fi
 }
-for signal in USR1 TERM INT; do
+for signal in USR1 TERM INT HUP; do
   # shellcheck disable=SC2064
   trap "ask_to_stop $signal" "$signal"
 done
+# Who reads what this script says may be gone, after HUP or behind a pipe; the ranks are waited for all the same.
+trap : PIPE
 
 usage() {
   cat <<'TEXT'
@@ -43,9 +49,12 @@ usage: launch/run.sh [-n RANKS] [--max-restarts N] [--srun] [launcher's options]
 All other options go to the launcher. With mpirun ranks are not bound to cores unless an option says how:
 temper shares the cores out, and mpirun would give each of two ranks one core.
 
-SIGUSR1, SIGTERM and SIGINT (Ctrl-C): the ranks finish their step, save and leave; a second SIGINT ends them at
-once. In a batch job of Slurm, make this script the batch shell (exec), and ask for '--signal=B:USR1@300' and
-'--requeue': after SIGUSR1 and a saved state it puts the job back into the queue.
+SIGUSR1, SIGTERM, SIGINT (Ctrl-C) and SIGHUP (the terminal is lost; not with nohup): the ranks finish their step,
+save and leave; a second SIGINT ends them at once.
+
+In a batch job of Slurm, make this script the batch shell (exec), and ask for '--signal=B:USR1@300' and '--requeue':
+after SIGUSR1 it puts the job back into the queue, also where a rank crashed while it left; not after exit codes 0, 2
+and 4, nor where in 4 starts nothing was saved. So --time must be well above these 300 s.
 
 exit codes: temper's (0 done, 1 the system failed, 2 bad configuration, 3 stopped and saved, 4 numeric trouble,
 5 a rank stood still); 130 after a second SIGINT
@@ -83,7 +92,7 @@ else
   done
   start=(mpirun "${bind[@]}" "${ranks[@]}" "${options[@]}")
   # A blocked signal waits for ever; for its ranks mpirun lifts that. GNU's env, 8.31 or later, can do it.
-  if env --block-signal=TERM,INT true 2>/dev/null; then start=(env --block-signal=TERM,INT "${start[@]}"); fi
+  if env --block-signal=TERM,INT,HUP true 2>/dev/null; then start=(env --block-signal=TERM,INT,HUP "${start[@]}"); fi
 fi
 
 # Runs the program once; returns its exit code. The launcher has a process group of its own, so that Ctrl-C reaches this
@@ -114,10 +123,29 @@ run_once() {
   return $code
 }
 
+# Not for ever: where --time is not longer than the warning of --signal, no start comes to do anything.
 requeue() {
   [ -n "${SLURM_JOB_ID:-}" ] && [ "$asked" = USR1 ] || return 0
-  say "putting job $SLURM_JOB_ID back into the queue"
-  scontrol requeue "$SLURM_JOB_ID" || say "warning: Slurm did not requeue job $SLURM_JOB_ID (was it submitted with --requeue?)"
+  local id="$SLURM_JOB_ID" starts=$((${SLURM_RESTART_COUNT:-0} + 1))
+  # One task of an array has the array's own id, which by itself would mean all of its tasks.
+  if [ "$id" = "${SLURM_ARRAY_JOB_ID:-}" ]; then id+="_$SLURM_ARRAY_TASK_ID"; fi
+  if [ "$starts" -gt 3 ] && ! may_have_saved; then
+    say "job $id is not put back into the queue: in $starts starts nothing was saved, as where its time limit (--time) is not" \
+      "longer than the warning before it (--signal)"
+    return
+  fi
+  say "putting job $id back into the queue"
+  scontrol requeue "$id" || say "warning: Slurm did not requeue job $id (was it submitted with --requeue?)"
+}
+
+# Whether the run has a checkpoint or a finished stage; of a run without a name, and of other commands, nobody can tell.
+may_have_saved() {
+  local file
+  [[ "$command" =~ ^(train|distill)$ ]] && [ -n "$run_dir" ] || return 0
+  for file in "$run_dir"/checkpoints/{,*/}latest "$run_dir"/stages/*.json; do
+    if [ -e "$file" ]; then return; fi
+  done
+  return 1
 }
 
 stopped_early() {
@@ -172,11 +200,11 @@ resume() {
   done
   arguments+=(--run.resume auto --run.overwrite false)
   # `auto` wants the folder, and who names a checkpoint need not give it.
-  [ -z "$named" ] || arguments+=(--run.dir "${named%/checkpoints/*}")
+  [ -z "$named" ] || arguments+=(--run.dir "$run_dir")
 }
 
-# Whether the arguments or their --config file give the run a name, by which a restart finds it.
-names_run() {
+# The run's folder, as the arguments or their --config file name it; empty: they do not, and a restart could not find it.
+find_run_dir() {
   local config='' dir='' given=''
   while [ $# -gt 0 ]; do
     case "$1" in
@@ -187,23 +215,29 @@ names_run() {
     esac
     shift
   done
-  [ -z "$named" ] || return 0
-  if [ -n "$given" ]; then [ -n "$dir" ]; return; fi
-  [ -n "$config" ] || return 1
-  [ -f "$config" ] || return 0  # temper says what is wrong with it
-  awk '
-    { gsub(/^[ \t\r]+|[ \t\r]+$/, "") }
-    /^#/ { next }
-    /^\[/ { section = $0; gsub(/[][ \t]/, "", section); section = section "."; next }
-    { key = value = $0
-      sub(/[ \t]*=.*/, "", key)
-      sub(/^[^=]*=[ \t]*/, "", value)
-      if (section key == "run.dir" && value != "" && value != "\"\"") found = 1 }
-    END { exit !found }' "$config"
+  if [ -n "$named" ]; then
+    dir="${named%/checkpoints/*}"
+  elif [ -z "$given" ] && [ -f "$config" ]; then
+    dir="$(awk '
+      { gsub(/^[ \t\r]+|[ \t\r]+$/, "") }
+      /^#/ { next }
+      /^\[/ { section = $0; gsub(/[][ \t]/, "", section); section = section "."; next }
+      { key = value = $0
+        sub(/[ \t]*=.*/, "", key)
+        sub(/^[^=]*=[ \t]*/, "", value)
+        gsub(/^"|"$/, "", value)
+        if (section key == "run.dir") dir = value }
+      END { print dir }' "$config")"
+  elif [ -z "$given" ]; then
+    dir="$config"  # not there, which temper says
+  fi
+  run_dir="$dir"
 }
 
+command="${2:-}"
 find_named "$@"
-if [ "$max_restarts" -gt 0 ] && ! names_run "$@"; then
+find_run_dir "$@"
+if [ "$max_restarts" -gt 0 ] && [ -z "$run_dir" ]; then
   refuse "--max-restarts $max_restarts, but the run has no name by which it could go on: give --run.dir DIR"
 fi
 arguments=("$@")
@@ -216,8 +250,13 @@ for ((restarts = 0; ; ++restarts)); do
   if [ "$interrupts" -gt 1 ]; then exit 130; fi
   if [ -n "$asked" ]; then
     case $code in
+      0 | 2 | 4) ;;
       "$stopped_code") requeue ;;
       138 | 143 | 130) stopped_early ;;
+      *)
+        say "exit code $code after SIG$asked: the last checkpoint counts"
+        requeue
+        ;;
     esac
     exit $code
   fi

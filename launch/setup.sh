@@ -48,18 +48,27 @@ temper_install_libtorch() {
   local home="$temper_cache/libtorch-$temper_torch_version"
   export TEMPER_LIBTORCH="$home/torch"
   if [ -f "$home/complete" ]; then return; fi
-  say "fetching LibTorch $temper_torch_version into $home"
   mkdir -p "$temper_cache"
-  local part
-  part="$(mktemp -d "$temper_cache/libtorch.XXXXXX")"
-  python3 -m venv "$part/venv"
-  "$part/venv/bin/python" -m pip install --quiet --no-deps --no-compile --target "$part/site" \
-    "torch==$temper_torch_version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
-  touch "$part/site/complete"
-  chmod 755 "$part/site"
-  rm -rf "$home"
-  mv "$part/site" "$home"
-  rm -rf "$part"
+  # One at a time: another set-up must not remove what a build has begun to use. The lock ends with the brackets.
+  (
+    flock --nonblock 9 || {
+      say "waiting for another set-up to fetch LibTorch"
+      flock 9
+    }
+    if [ -f "$home/complete" ]; then exit; fi
+    say "fetching LibTorch $temper_torch_version into $home"
+    rm -rf "$temper_cache"/libtorch.??????  # of a set-up that was cut
+    part="$(mktemp -d "$temper_cache/libtorch.XXXXXX")"
+    python3 -m venv "$part/venv"
+    # By themselves pip unpacks gigabytes in /tmp, and keeps the wheels in its cache, too.
+    TMPDIR="$part" "$part/venv/bin/python" -m pip install --quiet --no-cache-dir --no-deps --no-compile --target "$part/site" \
+      "torch==$temper_torch_version" nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+    touch "$part/site/complete"
+    chmod 755 "$part/site"
+    rm -rf "$home"
+    mv "$part/site" "$home"
+    rm -rf "$part"
+  ) 9>"$temper_cache/lock"
 }
 
 temper_setup() {

@@ -5,7 +5,7 @@
 # two seeds; calibrates each; lets each write freely at T = 1 and 0.5 and greedily. Prints a table, which also stands in RUNS/table.md:
 # test NLL, the exact KL of the language to the model, ECE before and after calibration, the exact calibration error, the fitted T; and of
 # what was written the teacher's NLL and the share of repeated 4-grams. RUNS/study.html compares the runs of the first seed. A student that
-# is there is not trained again.
+# is there is not trained again; students of another configs/study.ini or ROWS are refused.
 #
 #   RUNS=DIR (runs/study)   SEEDS="1 2"   TEMPER=FILE (build/release/temper)   ROWS=N written at each temperature (256)
 set -euo pipefail
@@ -54,7 +54,14 @@ number() {  # FILE NAME [N]: the N-th number (from 1) that has this name in a JS
   grep -o "\"$2\": *[-0-9.e+][-0-9.e+]*" "$1" | sed -n "${3:-1}s/.*: *//p"
 }
 
-teacher="$runs/teacher"
+teacher="$runs/teacher" note="$runs/made-of"
+made_of="configs/study.ini with the checksum $(sha256sum configs/study.ini | cut -c 1-16) and ROWS=$rows"
+if [ ! -e "$note" ] && [ ! -e "$teacher" ]; then echo "$made_of" >"$note"; fi
+[ "$(cat "$note" 2>/dev/null)" = "$made_of" ] || {
+  echo "study.sh: $runs was made of $(cat "$note" 2>/dev/null || echo "what it does not say"), not of $made_of:" \
+    "give another folder by RUNS, or remove this one" >&2
+  exit 2
+}
 if [ ! -e "$teacher/summary.json" ]; then
   run teacher "$temper" train --config configs/study.ini --model.layers 4 --model.width 192 --model.heads 6 --train.steps 800 --train.lr 2e-3 \
     --run.dir "$teacher" --run.overwrite true

@@ -6,7 +6,8 @@
 #   kill   kill -9 of a random rank, teacher or student; launch/run.sh starts the job again from its last checkpoint
 #   stop   SIGSTOP of a random rank: the watchdog ends the job, and launch/run.sh starts it again
 #   term   SIGTERM to launch/run.sh: the job saves and leaves with exit code 3; the same command is given again
-# Prints a line for each, and at its end whether checkpoints, metrics and the student are the same. Exit code 0 only if they are.
+# Prints a line for each, and at its end whether checkpoints, metrics and the student are the same. Exit code 0 only if they are, and
+# something was done to the run.
 #
 #   OUT=DIR (build/soak)   EVERY=SECONDS (60)   STEPS=N (as many as MINUTES take, measured)   SEED=N of the faults
 #   AGAIN=yes   against the undisturbed run that OUT has, of as many steps: for other faults, or more of them
@@ -28,24 +29,49 @@ fi
 began="$SECONDS"
 say() { printf '[soak] %5d s  %s\n' $((SECONDS - began)) "$*"; }
 
+# Ends launch/run.sh, lest it starts the ranks again, and then the ranks, stopped ones too; mpirun leaves when they are gone.
+script=
+end_job() {
+  local launchers
+  if [ -z "$script" ]; then return; fi
+  mapfile -t launchers < <(pgrep -P "$script")
+  kill -KILL "$script" 2>/dev/null || true
+  if [ ${#launchers[@]} -eq 0 ]; then return; fi
+  for _ in $(seq 50); do
+    kill -0 "${launchers[@]}" 2>/dev/null || return 0
+    pkill -KILL -P "$(IFS=,; echo "${launchers[*]}")" || true
+    sleep 0.1
+  done
+  kill -KILL "${launchers[@]}" 2>/dev/null || true
+}
+trap end_job EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
 job() {  # FOLDER STEPS: the command, without exec
   start=(launch/run.sh -n 3 --oversubscribe --max-restarts 100000 -- "$temper" distill --run.dir "$1" --run.threads 1 --run.resume auto --run.timeout 20
     --launch.teachers 1 --teacher.layers 4 --teacher.width 128 --teacher.heads 4 --teacher.positions 128 --student.layers 2
     --student.width 64 --student.heads 4 --student.positions 128 --train.steps "$2" --train.batch 8 --train.seq 128 --train.warmup 20
     --train.checkpoint-every 100 --train.log-every 500 --evaluate.max-tokens 4096)
 }
+undisturbed() {  # LOG: the command, to its end
+  "${start[@]}" >"$1" 2>&1 &
+  script=$!
+  wait "$script" || { tail "$1"; exit 1; }
+  script=
+}
 
 steps="${STEPS:-}"
 if [ -z "$steps" ]; then
   job "$out/rate" 200
   from="$SECONDS"
-  "${start[@]}" >"$out/rate.log" 2>&1
+  undisturbed "$out/rate.log"
   steps=$((minutes * 60 * 200 / (SECONDS - from + 1) * 3 / 4 / 100 * 100))
   say "200 steps took $((SECONDS - from)) s: $steps steps"
 fi
 if [ "${AGAIN:-no}" = no ]; then
   job "$out/undisturbed" "$steps"
-  "${start[@]}" >"$out/undisturbed.log" 2>&1 || { tail "$out/undisturbed.log"; exit 1; }
+  undisturbed "$out/undisturbed.log"
   say "undisturbed: done"
 fi
 
@@ -80,9 +106,11 @@ while [ "$code" -eq 3 ] || { [ "$code" -ne 0 ] && [ $asked = yes ]; }; do
   done
   code=0
   wait "$script" || code=$?
+  script=
 done
 [ "$code" -eq 0 ] || { say "launch/run.sh ended with exit code $code"; tail "$out/disturbed.log"; exit 1; }
 say "disturbed: done; ${count[kill]} killed, ${count[stop]} stopped, ${count[term]} asked to leave"
+[ $((count[kill] + count[stop] + count[term])) -gt 0 ] || { say "that shows nothing: give more MINUTES, or a smaller EVERY"; exit 1; }
 
 status=0
 same() {  # WHAT COMMAND...

@@ -6,6 +6,7 @@
 #   tests/bench/free_running.sh TEXT [FOLDER]       STEPS=N (150)   ROWS=N written at each temperature (64)   finished runs are kept
 source "$(dirname "${BASH_SOURCE[0]}")/payload_models.sh"
 out="$work/free-running"
+made_of "$out" "$the_text, STEPS=${STEPS:-150} and ROWS=${ROWS:-64}"
 mkdir -p "$out"
 
 one() {  # NAME OPTIONS...

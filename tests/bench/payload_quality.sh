@@ -2,6 +2,7 @@
 # One table: students trained with each payload for the same steps, three seeds each, at T = 1 and 4: on the test part their KL to
 # the teacher (at T = 1), NLL and expected calibration error, before and after the fit of the temperature.
 #   tests/bench/payload_quality.sh TEXT [FOLDER]       JOBS=2 runs so many at once, one thread each; finished runs are kept
+#   STEPS=N (300)
 source "$(dirname "${BASH_SOURCE[0]}")/payload_models.sh"
 export temper work text teacher student_shape
 
@@ -21,6 +22,7 @@ one() {
   echo "[bench] $name, T = $temperature, seed $seed" >&2
 }
 export -f one
+made_of "$work/quality" "$the_text and STEPS=${STEPS:-300}"
 mkdir -p "$work/quality"
 for seed in 1 2 3; do
   for temperature in 1 4; do

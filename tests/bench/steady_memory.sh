@@ -13,7 +13,10 @@ steps="${1:-2000}"
 read -r -a more <<<"${OPTIONS:-}"
 if [ "$(id -u)" -eq 0 ]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 scratch="$(mktemp -d)"
-trap 'rm -rf "$scratch"' EXIT
+job=
+trap 'if [ -n "$job" ]; then kill -KILL "$job" || true; fi; rm -rf "$scratch"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 "$temper" distill --run.dir "$scratch/run" --launch.teachers 0 --run.precision bf16 --data.vocab 8192 --teacher.payload hidden \
   --teacher.layers 2 --teacher.width 64 --student.layers 2 --student.width 32 --student.heads 2 --train.batch 4 --train.micro-batch 2 \
@@ -25,7 +28,8 @@ while kill -0 "$job" 2>/dev/null; do
   if [ -n "$resident" ] && [ -n "$step" ]; then echo "$step $resident" >>"$scratch/memory"; fi
   sleep 0.1
 done
-wait "$job" || { cat "$scratch/log" >&2; exit 1; }
+wait "$job" || { job=; cat "$scratch/log" >&2; exit 1; }
+job=
 
 python3 - "$scratch/memory" "$steps" <<'PY'
 import statistics, sys

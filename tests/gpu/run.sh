@@ -199,14 +199,21 @@ part_step() {
   train replay distill "${shape[@]}" --teacher.store "$at/store" --teacher.payload sample --train.steps 40
   train plain train --model.family gpt2 --model.layers 12 --model.width 768 --model.heads 12 --train.steps 40
   (
+    busy=
+    trap 'if [ -n "$busy" ]; then kill "$busy" || true; fi' EXIT
+    trap 'exit 143' TERM
     while [ "$(cat "$at/distilled/metrics.jsonl" 2>/dev/null | wc -l)" -lt 30 ]; do sleep 0.1; done
     nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits -lms 200 >"$at/busy.csv" &
+    busy=$!
     while [ "$(wc -l <"$at/distilled/metrics.jsonl")" -lt 145 ]; do sleep 0.1; done
-    kill $!
   ) &
   local watch=$!
+  # shellcheck disable=SC2064
+  trap "kill $watch || true" EXIT  # of the part, which may end anywhere
   train distilled distill "${shape[@]}" --teacher.family gpt2 --teacher.layers 48 --teacher.width 1600 --teacher.heads 25 \
-    --teacher.payload hidden --train.steps 150 || { kill "$watch"; return 1; }
+    --teacher.payload hidden --train.steps 150
+  wait "$watch" || true
+  trap - EXIT
   for name in plain distilled; do
     local teacher=48x1600x25
     if [ "$name" = plain ]; then teacher=none; fi

@@ -28,21 +28,27 @@ look() {
 fetch() {  # WHEEL
   local part
   echo "[gpu] fetching $1" >&2
-  mkdir -p "$libraries"
   part="$(mktemp -d "$libraries/part.XXXXXX")"
   python3 -m venv "$part/venv"
-  "$part/venv/bin/python" -m pip install --quiet --no-deps --no-compile --target "$part/site" "$1"
+  # By itself pip unpacks in /tmp, and keeps the wheel in its cache, too.
+  TMPDIR="$part" "$part/venv/bin/python" -m pip install --quiet --no-cache-dir --no-deps --no-compile --target "$part/site" "$1"
   rm -rf "${libraries:?}/$1"
   mv "$part/site" "$libraries/$1"
   rm -rf "$part"
 }
-look
-for library in $(ldd "$temper" | sed -n 's/^\t*\(.*\) => not found/\1/p'); do
-  wheel="${wheels[$library]:-}"
-  [ -n "$wheel" ] || { echo "without_gpu.sh: $temper needs $library, which is not here: install CUDA's libraries" >&2; exit 2; }
-  fetch "$wheel"
-done
-if ! command -v cuobjdump >/dev/null; then fetch nvidia-cuda-cuobjdump==13.2.78; fi
+# One at a time: another call must not remove what this one has begun to use. The lock ends with the brackets.
+mkdir -p "$libraries"
+(
+  flock 9
+  rm -rf "$libraries"/part.??????  # of a call that was cut
+  look
+  for library in $(ldd "$temper" | sed -n 's/^\t*\(.*\) => not found/\1/p'); do
+    wheel="${wheels[$library]:-}"
+    [ -n "$wheel" ] || { echo "without_gpu.sh: $temper needs $library, which is not here: install CUDA's libraries" >&2; exit 2; }
+    fetch "$wheel"
+  done
+  if ! command -v cuobjdump >/dev/null; then fetch nvidia-cuda-cuobjdump==13.2.78; fi
+) 9>"$libraries/lock"
 look
 
 fail() { echo "without_gpu.sh: $*" >&2; exit 1; }
