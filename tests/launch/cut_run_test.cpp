@@ -43,12 +43,13 @@ TEST(CutRunTest, KilledAgainAndAgainItEndsWithTheSameBits) {
     kills += job.running();
     job.kill_all();
     // Whatever is there under its name is whole.
-    for (const int64_t step : checkpoint_steps(killed + "/checkpoints")) {
+    const std::vector<int64_t> left = checkpoint_steps(killed + "/checkpoints");
+    for (const int64_t step : left) {
       const std::string path = killed + "/checkpoints/" + checkpoint_name(step);
       EXPECT_EQ(file_trouble(read_manifest(path), path), "");
     }
-    std::printf("  killed at step %lld, %zu temporary\n",
-                static_cast<long long>(checkpoint_steps(killed + "/checkpoints").back()),
+    ASSERT_FALSE(left.empty()) << read_text(scratch / "log");
+    std::printf("  killed at step %lld, %zu temporary\n", static_cast<long long>(left.back()),
                 temporary_in(killed));
   }
   EXPECT_GE(kills, 4);

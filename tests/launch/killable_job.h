@@ -47,8 +47,9 @@ class KillableJob {
   }
   /// mpirun's exit code, once the job is over.
   int code() const { return WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_); }
-  /// As when the machine goes down.
+  /// As when the machine goes down. Nothing if the job is over: to kill, -1 is every process.
   void kill_all() {
+    if (pid_ <= 0) return;
     const std::vector<pid_t> children = ranks();
     kill(pid_, SIGKILL);
     for (const pid_t rank : children) kill(rank, SIGKILL);
@@ -56,6 +57,7 @@ class KillableJob {
   }
   /// mpirun ends the others.
   void kill_one() {
+    if (pid_ <= 0) return;
     const std::vector<pid_t> children = ranks();
     if (!children.empty()) kill(children.back(), SIGKILL);
     wait();

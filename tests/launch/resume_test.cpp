@@ -102,6 +102,42 @@ TEST(ResumeTest, GoesOnWithOtherRanks) {
   }
 }
 
+TEST(ResumeTest, TheBestCheckpointStaysAndNoBitChanges) {
+  const ScratchDir scratch;
+  const std::string plain = scratch / "plain", best = scratch / "best";
+  // From step 4 on the learning rate spoils the student: the last checkpoint is not the best.
+  const Arguments options = {"--launch.teachers", "1", "--train.lr-schedule", "step 0:1,4:100"};
+  Outcome outcome = launch(distill(plain, options), 3);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  outcome = launch(distill(best, options + Arguments{"--train.checkpoint-best", "true",
+                                                     "--train.checkpoint-keep", "1"}),
+                   3);
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const auto checkpoint = [](const std::string& run, int64_t step) {
+    return run + "/checkpoints/" + checkpoint_name(step);
+  };
+  expect_same_metrics(plain, best);
+  EXPECT_EQ(difference(plain + "/student", best + "/student"), "");
+  EXPECT_EQ(difference(checkpoint(plain, 8), checkpoint(best, 8)), "");
+  EXPECT_FALSE(fs::exists(fs::symlink_status(plain + "/checkpoints/best")));
+
+  // What evaluate finds in the checkpoints of the run that did not look.
+  std::map<double, int64_t> step_of_nll;
+  for (const int64_t step : {2, 4, 6, 8}) {
+    const Outcome judged = launch({"evaluate", "--model.path", checkpoint(plain, step),
+                                   "--evaluate.part", "fit", "--train.seq", "32",
+                                   "--evaluate.max-tokens", "256", "--run.threads", "1", "--json"});
+    ASSERT_EQ(judged.code, 0) << judged.err;
+    step_of_nll[nlohmann::json::parse(judged.out).at("nll").get<double>()] = step;
+  }
+  const auto [nll, step] = *step_of_nll.begin();
+  ASSERT_LE(step, 4);
+  EXPECT_EQ(fs::read_symlink(best + "/checkpoints/best"), checkpoint_name(step));
+  EXPECT_EQ(checkpoint_steps(best + "/checkpoints"), (std::vector<int64_t>{step, 8}));
+  EXPECT_EQ(difference(checkpoint(plain, step), checkpoint(best, step)), "");
+  EXPECT_NEAR(read_manifest(checkpoint(best, step)).nll.value_or(0), nll, 1e-5);
+}
+
 TEST(ResumeTest, EachStageIsKeptAsItIsFinished) {
   const ScratchDir scratch;
   const std::string whole = scratch / "whole";

@@ -1,4 +1,8 @@
 // launch/run.sh: signals, restarts after a crash, what it refuses; and a task of Slurm without PMI.
+#include <fcntl.h>
+
+#include <cstdlib>
+
 #include "tests/launch/stop_job.h"
 
 namespace temper {
@@ -33,14 +37,17 @@ TEST_P(RunScriptTest, SignalsSaveTheStateAndGiveTheExitCode) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Signals, RunScriptTest, testing::Values(SIGUSR1, SIGTERM, SIGINT),
+INSTANTIATE_TEST_SUITE_P(Signals, RunScriptTest, testing::Values(SIGUSR1, SIGTERM, SIGINT, SIGHUP),
                          signal_of);
 
 TEST(RunScript, ASignalBeforeTheRanksBeginStopsThem) {
   for (const int milliseconds : {0, 50, 250}) {
     const ScratchDir scratch;
     const std::string dir = scratch / "run";
-    StartedJob job(run_script({}, stop_job(dir, Phase::kStep)), scratch / "log", dir);
+    // More steps than are done before run.sh sends the signal again, after 1, 3, 7, 15 ... seconds.
+    Arguments arguments = stop_job(dir, Phase::kStep);
+    *(std::find(arguments.begin(), arguments.end(), "--train.steps") + 1) = "100000";
+    StartedJob job(run_script({}, arguments), scratch / "log", dir);
     ASSERT_TRUE(wait_until([&] { return StartedJob::catches(job.pid(), SIGTERM); }));
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
     job.send(SIGTERM);
@@ -149,7 +156,9 @@ TEST(RunScript, RestartsAreCounted) {
   const std::string dir = scratch / "run";
   StartedJob job(run_script({}, stop_job(dir, Phase::kStep)), scratch / "log", dir);
   ASSERT_TRUE(wait_until([&] { return steps_done(dir) >= 5; })) << read_text(scratch / "log");
-  kill(job.ranks().back(), SIGKILL);
+  const std::vector<pid_t> ranks = job.ranks();
+  ASSERT_EQ(ranks.size(), 3u);
+  kill(ranks.back(), SIGKILL);
   EXPECT_EQ(job.wait(), 137) << "no restart without --max-restarts";
   EXPECT_EQ(read_text(scratch / "log").find("starting again"), std::string::npos);
 }
@@ -236,11 +245,92 @@ TEST(RunScript, ARunWithoutANameCannotBeStartedAgain) {
     EXPECT_EQ(code(named), 0) << named.back() << read_text(scratch / "log");
 }
 
+// The kernel sends HUP to run.sh, and whatever is written to the terminal fails from then on.
+TEST(RunScript, ALostTerminalSavesTheState) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "run";
+  const int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+  ASSERT_GE(terminal, 0);
+  ASSERT_EQ(grantpt(terminal), 0);
+  ASSERT_EQ(unlockpt(terminal), 0);
+  const std::string on_it =
+      "exec setsid --ctty --wait \"$@\" <>" + std::string(ptsname(terminal)) + " >&0 2>&1";
+  const Arguments arguments = stop_job(dir, Phase::kStep);
+  StartedJob job(Arguments{"bash", "-c", on_it, "bash"} + run_script({}, arguments),
+                 scratch / "log", dir);
+  ASSERT_TRUE(reaches(job, dir, Phase::kStep)) << read_text(scratch / "log");
+  close(terminal);
+  EXPECT_EQ(job.wait(), kStoppedCode);
+  EXPECT_TRUE(wait_until([&] { return job.ranks().empty(); }, 5));
+  EXPECT_FALSE(std::filesystem::exists(dir + "/summary.json"));
+  EXPECT_TRUE(std::filesystem::exists(dir + "/checkpoints/latest"));
+  expect_usable(arguments, dir);
+}
+
+// run.sh in a batch job, with stand-ins: a launcher that ends with a given code once it is asked by
+// SIGUSR1, and an scontrol that writes down what it is told.
+class RequeueTest : public testing::Test {
+ protected:
+  RequeueTest() {
+    script("scontrol", "echo \"$*\" >>" + scratch_ / "asked");
+    // run.sh starts it with USR1 ignored, which bash could not trap.
+    script("mpirun", "exec env --default-signal=USR1 bash -c 'trap \"exit $CODE\" USR1; touch " +
+                         scratch_ / "begun" + "; while :; do sleep 0.02; done'");
+  }
+  void script(const std::string& name, const std::string& text) {
+    write_text(scratch_ / name, "#!/bin/bash\n" + text + "\n");
+    std::filesystem::permissions(scratch_ / name, std::filesystem::perms::owner_all);
+  }
+  /// What scontrol was told when run.sh had the launcher end with `code`; run.sh must end with
+  /// `own`.
+  std::string told(int code, int own, const Arguments& environment) {
+    for (const char* name : {"asked", "begun"}) std::filesystem::remove(scratch_ / name);
+    StartedJob job(
+        Arguments{"env", "PATH=" + scratch_.path() + ":" + std::getenv("PATH"),
+                  "CODE=" + std::to_string(code)} +
+            environment +
+            Arguments{kScript, "-n", "1", "--", "temper", "distill", "--run.dir", scratch_ / "run"},
+        scratch_ / "log", "no ranks");
+    EXPECT_TRUE(wait_until([&] { return std::filesystem::exists(scratch_ / "begun"); }));
+    job.send(SIGUSR1);
+    EXPECT_EQ(job.wait(), own) << log();
+    return std::filesystem::exists(scratch_ / "asked") ? read_text(scratch_ / "asked") : "";
+  }
+  std::string log() const { return read_text(scratch_ / "log"); }
+  ScratchDir scratch_;
+};
+
+TEST_F(RequeueTest, ATaskOfAnArrayIsRequeuedAlone) {
+  const Arguments array = {"SLURM_ARRAY_JOB_ID=7", "SLURM_ARRAY_TASK_ID=3"};
+  EXPECT_EQ(told(3, 3, array + Arguments{"SLURM_JOB_ID=7"}), "requeue 7_3\n");
+  EXPECT_EQ(told(3, 3, array + Arguments{"SLURM_JOB_ID=8"}), "requeue 8\n");
+}
+
+TEST_F(RequeueTest, ACrashWhileLeavingDoesNotEndTheJob) {
+  for (const int code : {1, 5, 137})
+    EXPECT_EQ(told(code, code, {"SLURM_JOB_ID=7"}), "requeue 7\n") << code;
+  EXPECT_EQ(told(138, 3, {"SLURM_JOB_ID=7"}), "requeue 7\n");
+  for (const int code : {0, 2, 4}) EXPECT_EQ(told(code, code, {"SLURM_JOB_ID=7"}), "") << code;
+}
+
+TEST_F(RequeueTest, WhatNeverSavesAnythingIsNotRequeuedForEver) {
+  const Arguments fourth = {"SLURM_JOB_ID=7", "SLURM_RESTART_COUNT=3"};
+  EXPECT_EQ(told(138, 3, {"SLURM_JOB_ID=7", "SLURM_RESTART_COUNT=2"}), "requeue 7\n");
+  for (const int code : {138, 3, 137}) {
+    EXPECT_EQ(told(code, code == 137 ? 137 : 3, fourth), "") << code;
+    EXPECT_NE(log().find("(--time) is not longer than the warning"), std::string::npos) << log();
+  }
+  std::filesystem::create_directories(scratch_ / "run/stages");
+  write_text(scratch_ / "run/stages/teacher.json", "{}");
+  for (const int code : {138, 137})
+    EXPECT_EQ(told(code, code == 137 ? 137 : 3, fourth), "requeue 7\n") << code;
+}
+
 TEST(SlurmTest, ATaskWithoutPmiIsRefusedByTheFirstTaskAlone) {
   const ScratchDir scratch;
   const auto run = [&](const Arguments& environment, const Arguments& arguments) {
     StartedJob job(Arguments{"env"} + environment + Arguments{TEMPER_PROGRAM} + arguments,
-                   scratch / "log", "--dry-run");
+                   scratch / "log", "no ranks");
     return job.wait(20);
   };
   const Arguments step = {"SLURM_STEP_ID=0", "SLURM_NTASKS=3", "SLURM_STEP_NUM_TASKS=3"};

@@ -32,14 +32,15 @@ inline bool wait_until(const std::function<bool()>& condition, double seconds = 
 class StartedJob {
  public:
   /// Starts `command` in a process group of its own, both its outputs to the file `log`. `mark` is
-  /// a word of the command line that no other process has: its ranks are known by it.
+  /// a folder of the test's own: ranks of the job, which its end must not leave behind, are known
+  /// by a word of their command line that is this folder or lies in it.
   StartedJob(std::vector<std::string> command, const std::string& log, std::string mark)
       : mark_(std::move(mark)) {
     std::fflush(nullptr);
     pid_ = fork();
     if (pid_ != 0) return;
     setpgid(0, 0);
-    for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) ::signal(signal, SIG_DFL);
+    for (const int signal : {SIGUSR1, SIGTERM, SIGINT, SIGHUP}) ::signal(signal, SIG_DFL);
     std::vector<char*> argv;
     for (std::string& word : command) argv.push_back(word.data());
     argv.push_back(nullptr);
@@ -89,7 +90,11 @@ class StartedJob {
       if (name.find_first_not_of("0123456789") != std::string::npos) continue;
       const std::string command = words(entry.path() / "cmdline");
       const std::string program = command.substr(0, command.find('\n'));
-      if (!program.ends_with("/temper") || command.find(mark_) == std::string::npos) continue;
+      const auto has = [&](const std::string& text) {
+        return command.find(text) != std::string::npos;
+      };
+      if (!program.ends_with("/temper")) continue;
+      if (!has("\n" + mark_ + "\n") && !has("\n" + mark_ + "/")) continue;
       const std::string environment = words(entry.path() / "environ");
       const std::string key = "\nOMPI_COMM_WORLD_RANK=";
       const size_t at = environment.find(key);

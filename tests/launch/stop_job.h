@@ -28,7 +28,10 @@ inline const char* name_of(Phase phase) {
 }
 
 inline std::string signal_name(int signal) {
-  return signal == SIGUSR1 ? "SIGUSR1" : signal == SIGTERM ? "SIGTERM" : "SIGINT";
+  return signal == SIGUSR1   ? "SIGUSR1"
+         : signal == SIGTERM ? "SIGTERM"
+         : signal == SIGHUP  ? "SIGHUP"
+                             : "SIGINT";
 }
 inline std::string signal_of(const testing::TestParamInfo<int>& test) {
   return signal_name(test.param);

@@ -121,9 +121,11 @@ TEST(StopRanksTest, ASecondInterruptEndsTheProcessAtOnce) {
 TEST(StopRanksTest, CommandsThatSaveNothingEndAtOnce) {
   const ScratchDir scratch;
   // Models that are large enough to take a while.
-  StartedJob job({TEMPER_PROGRAM, "plan", "--run.threads", "1", "--teacher.layers", "8",
-                  "--teacher.width", "512", "--train.seq", "256", "--train.batch", "64"},
-                 scratch / "log", "--teacher.layers");
+  const std::string dir = scratch / "run";
+  StartedJob job(
+      {TEMPER_PROGRAM, "plan", "--run.dir", dir, "--run.threads", "1", "--teacher.layers", "8",
+       "--teacher.width", "512", "--train.seq", "256", "--train.batch", "64"},
+      scratch / "log", dir);
   ASSERT_TRUE(wait_until([&] { return !job.ranks().empty(); }));
   std::this_thread::sleep_for(std::chrono::seconds(1));
   ASSERT_TRUE(job.running()) << read_text(scratch / "log");

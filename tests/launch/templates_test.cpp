@@ -101,24 +101,31 @@ TEST(TemplatesTest, QuickstartTakesAnyOptionOnce) {
   write_text(scratch / "launch/setup.sh",
              "temper_setup() { :; }\ntemper_build() { :; }\nsay() { :; }\n");
   write_script(scratch / "mpirun", kPrintsArguments);
-  const auto given = [&](const std::string& options) {
-    Arguments all = output_of(scratch, "env PATH=" + scratch.path() + ":\"$PATH\" " +
-                                           scratch / "launch/quickstart.sh " + options);
+  const auto given = [&](const std::string& from, const std::string& options) {
+    Arguments all =
+        output_of(scratch, "cd " + from + " && env PATH=" + scratch.path() + ":\"$PATH\" " +
+                               scratch / "launch/quickstart.sh " + options);
     const auto command = std::find(all.begin(), all.end(), "distill");
     EXPECT_NE(command, all.end());
     return Arguments(command == all.end() ? command : command + 1, all.end());
   };
   const Arguments config = {"--config", "configs/quickstart.ini"};
-  EXPECT_EQ(given("--train.steps 50"),
+  EXPECT_EQ(given(scratch.path(), "--train.steps 50"),
             (config + Arguments{"--run.dir", "runs/quickstart", "--run.overwrite", "true",
                                 "--train.steps", "50"}));
-  EXPECT_EQ(given("--run.dir mine"), (config + Arguments{"--run.dir", "mine"}));
-  EXPECT_EQ(given("--run.dir=mine"), (config + Arguments{"--run.dir=mine"}));
-  EXPECT_EQ(given("--run.resume auto"),
+  EXPECT_EQ(given(scratch.path(), "--run.dir mine"), (config + Arguments{"--run.dir", "mine"}));
+  EXPECT_EQ(given(scratch.path(), "--run.dir=mine"), (config + Arguments{"--run.dir=mine"}));
+  EXPECT_EQ(given(scratch.path(), "--run.resume auto"),
             (config + Arguments{"--run.dir", "runs/quickstart", "--run.resume", "auto"}));
-  EXPECT_EQ(given("--config configs/text.ini"),
+  EXPECT_EQ(given(scratch.path(), "--config configs/text.ini"),
             (Arguments{"--run.dir", "runs/quickstart", "--run.overwrite", "true", "--config",
                        "configs/text.ini"}));
+  // From elsewhere: the user's paths are of that folder, the defaults stay in the checkout.
+  const std::string root = fs::canonical(scratch.path()).string();
+  EXPECT_EQ(
+      given("/", "--train.steps 5"),
+      (Arguments{"--config", root + "/configs/quickstart.ini", "--run.dir",
+                 root + "/runs/quickstart", "--run.overwrite", "true", "--train.steps", "5"}));
 }
 
 }  // namespace

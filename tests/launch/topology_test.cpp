@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <regex>
+
 #include "data/corpus.h"
 #include "data/data_config.h"
 #include "model/hugging_face.h"
@@ -287,6 +289,57 @@ TEST(TopologyTest, ShardedOptimizerGivesTheSameBits) {
     EXPECT_TRUE(at::equal(cut_before, whole_before)) << name;
     EXPECT_FALSE(at::equal(cut, cut_before)) << name;
   }
+}
+
+// What a layer's backward pass computes again is what its forward pass had.
+TEST(TopologyTest, ActivationCheckpointingGivesTheSameBits) {
+  const Layout& layout = layouts()[9];
+  for (const std::string precision : {"fp32", "bf16"}) {
+    const ScratchDir scratch;
+    const std::vector<std::string> kept = {"--loss.alpha", "0.7", "--run.precision", precision};
+    std::vector<std::string> again = kept;
+    again.insert(again.end(), {"--train.activation-checkpointing", "true"});
+    const Trained one = train(layout, "adamw", scratch / "kept", "full", kept),
+                  two = train(layout, "adamw", scratch / "again", "full", again);
+    ASSERT_EQ(one.losses.size(), 20u) << precision;
+    ASSERT_EQ(two.losses.size(), 20u) << precision;
+    EXPECT_EQ(two.losses, one.losses) << precision;
+    EXPECT_TRUE(at::equal(two.gradient, one.gradient)) << precision;
+    EXPECT_TRUE(at::equal(two.weights, one.weights)) << precision;
+  }
+}
+
+TEST(TopologyTest, TeacherWeightsAreKeptAsAskedFor) {
+  const ScratchDir scratch;
+  const auto planned_mib = [&](const std::string& weights, const std::string& precision) {
+    const Outcome outcome = launch({"distill", "--dry-run", "--run.dir", scratch / "plan",
+                                    "--teacher.weights", weights, "--run.precision", precision});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    std::smatch found;
+    const bool there =
+        std::regex_search(outcome.out, found, std::regex("teacher ([0-9.]+) MiB \\+ student"));
+    EXPECT_TRUE(there) << outcome.out;
+    return there ? std::stod(found[1].str()) : 0.0;
+  };
+  // Texts of one decimal.
+  const double whole = planned_mib("fp32", "fp32"), half = planned_mib("bf16", "fp32");
+  EXPECT_GT(half, 1);
+  EXPECT_NEAR(whole, 2 * half, 0.2);
+  EXPECT_EQ(planned_mib("auto", "fp32"), whole);
+  EXPECT_EQ(planned_mib("auto", "bf16"), half);
+  EXPECT_EQ(planned_mib("fp32", "bf16"), whole);
+
+  const auto losses = [&](const std::string& weights) {
+    return train(layouts()[3], "adamw", scratch / weights, "full",
+                 {"--loss.alpha", "0.7", "--teacher.weights", weights})
+        .losses;
+  };
+  const std::vector<double> fp32 = losses("fp32"), bf16 = losses("bf16");
+  ASSERT_EQ(fp32.size(), 20u);
+  ASSERT_EQ(bf16.size(), 20u);
+  EXPECT_EQ(losses("auto"), fp32);
+  EXPECT_NE(bf16, fp32);  // another teacher, by rounding
+  EXPECT_LE(largest_relative(bf16, fp32), 1e-2);
 }
 
 }  // namespace

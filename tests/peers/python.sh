@@ -12,7 +12,7 @@ peers_python() {
   echo "[peers] installing PyTorch and transformers into $peers_home" >&2
   rm -rf "$peers_home"
   python3 -m venv "$peers_home"
-  "$python" -m pip install --quiet torch==2.11.0 transformers==5.23.0 safetensors numpy
+  "$python" -m pip install --quiet torch==2.11.0 transformers==5.23.0 safetensors==0.8.0 numpy==2.4.6
   touch "$peers_home/complete"
 }
 

@@ -54,6 +54,8 @@ for page in "$1" "$2"; do
   for width in 1280 390; do
     for scheme in light dark; do check "$page" $width $scheme; done
   done
-  open --print-to-pdf="$work/page.pdf" "file://$(realpath "$page")" >/dev/null 2>"$work/console" && test -s "$work/page.pdf"
+  rm -f "$work/page.pdf"
+  open --print-to-pdf="$work/page.pdf" "file://$(realpath "$page")" >/dev/null 2>"$work/console" || { cat "$work/console"; exit 1; }
+  [ -s "$work/page.pdf" ] || { echo "[peers] $page: no PDF of it"; exit 1; }
 done
 echo "[peers] pages of temper report, in $("$chromium" --version 2>/dev/null | head -1): no faults"

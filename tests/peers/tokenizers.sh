@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python="$1"
 "$python" -c 'import tokenizers, sentencepiece, numpy' 2>/dev/null ||
-  "$python" -m pip install --quiet tokenizers sentencepiece numpy
+  "$python" -m pip install --quiet tokenizers==0.23.3 sentencepiece==0.2.3 numpy==2.4.6
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 

@@ -2,7 +2,8 @@
 # folder of their own. Needs root.
 #
 #   slurm_check     returns 1 and says why where this machine does not let us
-#   slurm_up        brings it up and sets SLURM_CONF, so that sbatch, srun and scancel speak to it; takes it down on EXIT
+#   slurm_up        brings it up and sets SLURM_CONF, so that sbatch, srun and scancel speak to it; takes it down on EXIT. Returns 1
+#                   where a daemon refuses to start, 2 where they run and the nodes are not up after 60 s; and says why
 #   slurm_down      takes it down; jobs end
 #
 # slurm_low_options and slurm_more are further words of the partition low, and a further line of slurm.conf. slurm_hosts=N
@@ -72,7 +73,7 @@ slurm_start_on_host() {  # NUMBER ARGUMENTS...
 }
 
 slurm_up() {
-  local count=1 hosts controller i nodes start
+  local count=1 end hosts controller i nodes start
   hosts=("$(hostname -s)")
   controller="${hosts[0]}(127.0.0.1)"
   nodes="NodeName=${hosts[0]} NodeAddr=127.0.0.1 CPUs=4 RealMemory=2000"
@@ -144,12 +145,13 @@ CONF
     "${start[@]}" -f "$SLURM_CONF" -N "${hosts[i - 1]}" \
       2>"$slurm_dir/errors" || { cat "$slurm_dir/errors"; return 1; }
   done
-  for _ in $(seq 100); do
+  end=$((SECONDS + 60))
+  while [ $SECONDS -lt $end ]; do
     [ "$(sinfo -h -p low -o '%T %D' 2>/dev/null)" = "idle $count" ] && return 0
     sleep 0.2
   done
   echo "Slurm's nodes did not come up:"
   sinfo -N -l
-  tail -5 "$slurm_dir/slurmctld.log" "$slurm_dir"/slurmd-*.log
-  return 1
+  tail -n 20 "$slurm_dir/munge/log" "$slurm_dir/slurmctld.log" "$slurm_dir"/slurmd-*.log
+  return 2
 }

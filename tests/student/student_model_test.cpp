@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -39,7 +40,7 @@ class StudentModelTest : public testing::Test {
     return "accepted";
   }
 
-  const std::string dir_ = testing::TempDir() + "temper-student-model";
+  const std::string dir_ = testing::TempDir() + "temper-student-model-" + std::to_string(getpid());
   TeacherSource teacher_;
 };
 
