@@ -8,6 +8,7 @@
 #include "launch/progress.h"
 #include "launch/run_folder.h"
 #include "launch/stop_request.h"
+#include "launch/throughput_model.h"
 
 namespace temper {
 
@@ -111,9 +112,7 @@ void DistillCommand::run(const Invocation& invocation) {
   const Machine machine = set_up_machine(config_.run, world);
   Placement placement;
   agree(world, [&] {
-    const std::vector<int> one_node(machine.node_of_rank.size(), 0);
-    placement = place(static_cast<int>(std::min<int64_t>(config_.teachers, INT32_MAX)),
-                      config_.spread ? machine.node_of_rank : one_node);
+    placement = planned_placement(config_.teachers, machine.node_of_rank, config_.spread);
     const auto count = static_cast<int64_t>(placement.students.size());
     TORCH_CHECK_VALUE(config_.train.batch >= count, "--train.batch is ", config_.train.batch,
                       ", fewer than the ", count,

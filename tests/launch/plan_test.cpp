@@ -6,12 +6,12 @@
 #include <set>
 #include <thread>
 
+#include "tests/launch/arguments.h"
 #include "tests/launch/launcher.h"
 
 namespace temper {
 namespace {
 
-using Arguments = std::vector<std::string>;
 using nlohmann::json;
 
 Outcome plan(const Arguments& more, int ranks = 0) {
@@ -187,6 +187,48 @@ TEST(PlanTest, RefusesWhatCannotBe) {
     EXPECT_NE(outcome.err.find(words), std::string::npos) << outcome.err;
     EXPECT_TRUE(outcome.out.empty()) << outcome.out;
   }
+}
+
+// A colocated rank holds both models: here that is the fastest layout, and the one that takes most.
+TEST(PlanTest, LeavesOutWhatDoesNotFit) {
+  const Arguments rates = {"plan", "--plan.ranks",
+                           "3",    "--plan.teacher-tokens-per-s",
+                           "100",  "--plan.student-tokens-per-s",
+                           "100",  "--plan.payloads",
+                           "full", "--train.batch",
+                           "6",    "--train.micro-batch",
+                           "1",    "--train.seq",
+                           "8",    "--run.threads",
+                           "1"};
+  const auto planned = [&](double gib) {
+    const Outcome outcome =
+        launch(rates + Arguments{"--plan.memory-gib", std::to_string(gib), "--json"});
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto largest = [](const nlohmann::json& prediction) {
+    return std::max(prediction.at("memory_teacher_bytes").get<double>(),
+                    prediction.at("memory_student_bytes").get<double>());
+  };
+  const nlohmann::json unlimited = planned(0);
+  ASSERT_EQ(unlimited.at("recommended").at("teachers"), 0);
+  const double both = largest(unlimited.at("recommended"));
+  double split = 0;
+  for (const nlohmann::json& each : unlimited.at("predictions")) {
+    if (each.at("teachers") != 0) split = std::max(split, largest(each));
+  }
+  ASSERT_LT(split, 0.9 * both);
+  constexpr double kGib = 1024.0 * 1024 * 1024;
+  const nlohmann::json limited = planned((split + both) / 2 / kGib);
+  EXPECT_GT(limited.at("recommended").at("teachers").get<int>(), 0);
+  EXPECT_LE(largest(limited.at("recommended")), split);
+  EXPECT_LT(limited.at("recommended").at("tokens_per_s").get<double>(),
+            unlimited.at("recommended").at("tokens_per_s").get<double>());
+
+  EXPECT_TRUE(planned(1e-6).at("recommended").is_null());
+  const Outcome text = launch(rates + Arguments{"--plan.memory-gib", "1e-6"});
+  EXPECT_EQ(text.code, 0) << text.err;
+  EXPECT_NE(text.out.find("nothing fits into 1.0 KiB a rank"), std::string::npos) << text.out;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "launch/report.h"
+#include "launch/report_run.h"
 #include "student/divergence.h"
 #include "tests/launch/launcher.h"
 #include "tests/launch/report_text.h"
@@ -142,6 +143,56 @@ TEST(ReportLossTest, ACrossEntropyOfSomeTokensSaysSo) {
                   .find("loss.token-share 0.25"),
               std::string::npos);
   }
+}
+
+TEST(ReportLossTest, TheFormulaHasAllTermsOfTheLoss) {
+  const ScratchDir scratch;
+  const auto loss_chart = [&](const std::string& loss, double kl) {
+    write_text(scratch / "config.ini", "# temper distill: x\n\n[loss]\nalpha = 0.9\n" + loss +
+                                           "\n[teacher]\nstore = \ntemperature = 2\n");
+    std::string lines;
+    for (int step = 0; step < 6; ++step) {
+      lines +=
+          nlohmann::json{{"step", step}, {"loss", 5.0}, {"kl", kl}, {"ce", 4.0}, {"hidden", 0.25}}
+              .dump() +
+          "\n";
+    }
+    write_text(scratch / "metrics.jsonl", lines);
+    return figure(page({scratch.path()}, scratch), "Distillation: the loss and its parts");
+  };
+  const auto expect = [](const std::string& chart, const std::string& words, bool there) {
+    EXPECT_EQ(chart.find(words) != std::string::npos, there) << words << "\n" << chart;
+  };
+  const std::string plain = loss_chart(
+      "hidden-weight = 0\nhidden-kind = cosine\nlabel-smoothing = 0\nhard-temperature = 1\n"
+      "hard-rescale = true\nconfidence-penalty = 0\nz-loss = 0\ntoken-weighting = false\n",
+      0.5);
+  expect(plain,
+         "<small>loss = α·T²·KL(teacher ‖ student) + (1 − α)·CE, here α = 0.9, T = 2</small>",
+         true);
+  expect(plain, "</i>hidden</span>", false);
+  expect(plain, ">nats per token<", true);
+
+  const std::string all = loss_chart(
+      "hidden-weight = 0.5\nhidden-kind = mse\nlabel-smoothing = 0.1\nhard-temperature = 3\n"
+      "hard-rescale = true\nconfidence-penalty = 0.05\nz-loss = 0.0001\ntoken-weighting = true\n",
+      0.5);
+  expect(all,
+         "loss = α·T²·KL(teacher ‖ student) + (1 − α)·τ·CE′ + γ·hidden − c·H + λ·(log Z)², here α "
+         "= 0.9, T = 2, ε = 0.1, τ = 3, γ = 0.5, c = 0.05, λ = 0.0001; ",
+         true);
+  for (const char* words :
+       {"CE′: of labels smoothed by ε, at the temperature τ, ", "mean squared difference",
+        "all terms but hidden weigh tokens", "</i>hidden</span>", "hidden: mean square<"})
+    expect(all, words, true);
+
+  const std::string some =
+      loss_chart("hidden-weight = 1\nhard-temperature = 3\nhard-rescale = false\n", 0);
+  for (const char* words : {" + (1 − α)·CE′ + γ·hidden, here", "CE′: at the temperature τ, ",
+                            "hidden: 1 − cosine<", "</i>hidden</span>"})
+    expect(some, words, true);
+  expect(some, "</i>KL(teacher ‖ student)</span>", false);  // nobody worked it out
+  EXPECT_EQ(read_run(scratch.path()).metrics.at(0).hidden, 0.25);
 }
 
 }  // namespace

@@ -45,8 +45,7 @@ TEST(RunScript, ASignalBeforeTheRanksBeginStopsThem) {
     const ScratchDir scratch;
     const std::string dir = scratch / "run";
     // More steps than are done before run.sh sends the signal again, after 1, 3, 7, 15 ... seconds.
-    Arguments arguments = stop_job(dir, Phase::kStep);
-    *(std::find(arguments.begin(), arguments.end(), "--train.steps") + 1) = "100000";
+    const Arguments arguments = stop_job(dir, Phase::kStep) + Arguments{"--train.steps", "100000"};
     StartedJob job(run_script({}, arguments), scratch / "log", dir);
     ASSERT_TRUE(wait_until([&] { return StartedJob::catches(job.pid(), SIGTERM); }));
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));

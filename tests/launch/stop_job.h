@@ -9,17 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "tests/launch/arguments.h"
 #include "tests/launch/launcher.h"
 #include "tests/launch/started_job.h"
 
 namespace temper {
-
-using Arguments = std::vector<std::string>;
-
-inline Arguments operator+(Arguments some, const Arguments& more) {
-  some.insert(some.end(), more.begin(), more.end());
-  return some;
-}
 
 enum class Phase { kStart, kStep, kEvaluation, kSave };
 inline const char* name_of(Phase phase) {
