@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 namespace temper {
 namespace {
@@ -17,6 +18,7 @@ struct Node {
 
   int64_t size() const { return static_cast<int64_t>(ranks.size()); }
   int64_t students() const { return size() - teachers; }
+  std::vector<int>::const_iterator first_teacher() const { return ranks.begin() + students(); }
   /// 0: takes its first teacher and keeps a student; 1: keeps a student; 2: becomes teachers only;
   /// 3: is full.
   int urgency() const {
@@ -44,6 +46,26 @@ std::vector<Node> nodes_by_first_rank(const std::vector<int>& node_of_rank) {
   return nodes;
 }
 
+/// Placement::turns where no student needs a teacher of another node, else none. A node's students
+/// begin with its teachers in turn.
+std::vector<std::vector<int>> turns_within(const std::vector<Node>& nodes) {
+  std::vector<NodeRoles> roles;
+  for (const Node& node : nodes)
+    roles.push_back({.teachers = node.teachers, .students = node.students()});
+  if (!in_proportion(roles)) return {};
+  std::map<int, std::vector<int>> turns;  // by the student's world rank
+  for (const Node& node : nodes) {
+    std::vector<int> own(node.first_teacher(), node.ranks.end());
+    for (auto student = node.ranks.begin(); student != node.first_teacher(); ++student) {
+      turns[*student] = own;
+      std::rotate(own.begin(), own.begin() + 1, own.end());
+    }
+  }
+  std::vector<std::vector<int>> result;
+  for (auto& [student, own] : turns) result.push_back(std::move(own));
+  return result;
+}
+
 }  // namespace
 
 bool Placement::is_teacher(int world_rank) const {
@@ -59,7 +81,27 @@ int Placement::role_index(int world_rank) const {
 
 int Placement::teacher_of(int student, int64_t unit) const {
   TORCH_INTERNAL_ASSERT(!colocated() && student >= 0 && unit >= 0);
-  return teachers[static_cast<size_t>((student + unit) % static_cast<int64_t>(teachers.size()))];
+  if (turns.empty()) {
+    return teachers[static_cast<size_t>((student + unit) % teachers_of(student))];
+  }
+  return turns.at(static_cast<size_t>(student))[static_cast<size_t>(unit % teachers_of(student))];
+}
+
+int64_t Placement::teachers_of(int student) const {
+  const std::vector<int>& own = turns.empty() ? teachers : turns.at(static_cast<size_t>(student));
+  return static_cast<int64_t>(own.size());
+}
+
+bool Placement::serves(int teacher_rank, int student) const {
+  const std::vector<int>& own = turns.empty() ? teachers : turns.at(static_cast<size_t>(student));
+  return std::find(own.begin(), own.end(), teacher_rank) != own.end();
+}
+
+bool in_proportion(const std::vector<NodeRoles>& nodes) {
+  return std::all_of(nodes.begin(), nodes.end(), [&](const NodeRoles& node) {
+    return node.teachers > 0 && node.students > 0 &&
+           node.teachers * nodes.front().students == node.students * nodes.front().teachers;
+  });
 }
 
 Placement place(int teachers, const std::vector<int>& node_of_rank) {
@@ -86,12 +128,12 @@ Placement place(int teachers, const std::vector<int>& node_of_rank) {
 
   Placement result;
   for (const Node& node : nodes) {
-    const auto first_teacher = node.ranks.begin() + node.students();
-    result.students.insert(result.students.end(), node.ranks.begin(), first_teacher);
-    result.teachers.insert(result.teachers.end(), first_teacher, node.ranks.end());
+    result.students.insert(result.students.end(), node.ranks.begin(), node.first_teacher());
+    result.teachers.insert(result.teachers.end(), node.first_teacher(), node.ranks.end());
   }
   std::sort(result.students.begin(), result.students.end());
   std::sort(result.teachers.begin(), result.teachers.end());
+  if (nodes.size() > 1) result.turns = turns_within(nodes);
   return result;
 }
 

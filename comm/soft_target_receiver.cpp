@@ -2,6 +2,7 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -39,12 +40,12 @@ struct SoftTargetReceiver::Impl {
   const Placement& placement;
   const ChannelConfig& config;
   int64_t units;
-  int64_t all_units;                                // that there would be without an early end
-  at::Tensor head;                                  // (V, C), for the payload hidden
-  int student = 0;                                  // this rank's index among the students
-  std::vector<at::Tensor> buffers;                  // D + 1 of (bytes)
-  std::vector<std::unique_ptr<StudentLink>> links;  // by teacher index
-  int64_t next = 0;                                 // the unit of the next targets()
+  int64_t all_units;                                  // that there would be without an early end
+  at::Tensor head;                                    // (V, C), for the payload hidden
+  int student = 0;                                    // this rank's index among the students
+  std::vector<at::Tensor> buffers;                    // D + 1 of (bytes)
+  std::map<int, std::unique_ptr<StudentLink>> links;  // by the rank of each teacher of its turns
+  int64_t next = 0;                                   // the unit of the next targets()
   int64_t granted = 0;
   double wait_seconds = 0;
   int64_t bytes = 0;
@@ -65,14 +66,15 @@ struct SoftTargetReceiver::Impl {
                 "SoftTargetReceiver is for a student rank with teacher ranks");
     student = placement.role_index(rank);
     buffers = transports.ring();
-    for (int teacher = 0; teacher < static_cast<int>(placement.teachers.size()); ++teacher)
-      links.push_back(transports.student_link(teacher));
+    for (int teacher = 0; teacher < static_cast<int>(placement.teachers.size()); ++teacher) {
+      const int teacher_rank = placement.teachers[static_cast<size_t>(teacher)];
+      if (placement.serves(teacher_rank, student))
+        links[teacher_rank] = transports.student_link(teacher);
+    }
     grant_through(config.lookahead - 1);
   }
 
-  StudentLink& link_of(int64_t unit) {
-    return *links[static_cast<size_t>(placement.role_index(placement.teacher_of(student, unit)))];
-  }
+  StudentLink& link_of(int64_t unit) { return *links.at(placement.teacher_of(student, unit)); }
 
   void grant_through(int64_t last_unit) {
     for (; granted <= last_unit && granted < units; ++granted) {
@@ -84,7 +86,7 @@ struct SoftTargetReceiver::Impl {
   /// Messages that have come and were not taken.
   int64_t arrived() {
     int64_t count = 0;
-    for (const auto& link : links) count += link->arrived();
+    for (const auto& [teacher, link] : links) count += link->arrived();
     return count;
   }
 
@@ -156,11 +158,11 @@ void SoftTargetReceiver::end_after(int64_t units) {
 void SoftTargetReceiver::end() {
   TORCH_CHECK(impl_->next == impl_->units, "a student ended its stream after ", impl_->next, " of ",
               impl_->units, " micro-batches");
-  std::set<int64_t> waiting;  // teachers, by index
+  std::set<int> waiting;  // ranks of teachers
   for (int64_t unit = impl_->units; unit < impl_->all_units && waiting.size() < impl_->links.size();
        ++unit)
-    waiting.insert(impl_->placement.role_index(impl_->placement.teacher_of(impl_->student, unit)));
-  for (const int64_t teacher : waiting) impl_->links[static_cast<size_t>(teacher)]->end();
+    waiting.insert(impl_->placement.teacher_of(impl_->student, unit));
+  for (const int teacher : waiting) impl_->links.at(teacher)->end();
 }
 
 double SoftTargetReceiver::take_wait_seconds() { return std::exchange(impl_->wait_seconds, 0.0); }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <utility>
 
 #include "comm/activity.h"
@@ -27,7 +28,7 @@
 //   - a buffer. Shared memory needs none beside the granted one. Where the teacher has a ring of
 //   its
 //     own (messages, NCCL), unit u uses the buffer of the pair's unit R before it, R = ceil((D + 1)
-//     / M). Since M teachers take turns, that one is at least D + 1 units of the student before n;
+//     / M). Since M teachers take turns at student i, that one is at least D + 1 units before n;
 //     and n is granted only when unit n - D - 1 was released, hence received. So with the credit
 //     here, that buffer's message has arrived, and its send completes when MPI says so.
 // So u will be sent; the rest follows one by one. A student that is in a reduction or computes does
@@ -46,7 +47,7 @@
 namespace temper {
 namespace {
 
-/// The way to one student.
+/// The way to one student that this teacher serves.
 struct Lane {
   struct Held {
     at::Tensor buffer;  // (bytes)
@@ -64,7 +65,7 @@ struct SoftTargetSender::Impl {
   const Placement& placement;
   const ChannelConfig& config;
   int rank;
-  std::vector<Lane> lanes;  // by student index
+  std::map<int, Lane> lanes;  // by student index
   double wait_seconds = 0;
 
   explicit Impl(const SoftTargetTransports& transports)
@@ -73,10 +74,10 @@ struct SoftTargetSender::Impl {
         rank(transports.world().rank()) {
     TORCH_CHECK(placement.is_teacher(rank), "SoftTargetSender is for a teacher rank");
     for (int student = 0; student < static_cast<int>(placement.students.size()); ++student) {
-      Lane lane;
+      if (!placement.serves(rank, student)) continue;
+      Lane& lane = lanes[student];
       lane.link = transports.teacher_link(student);
       lane.unit = own_unit_from(student, 0);
-      lanes.push_back(std::move(lane));
     }
   }
 
@@ -87,9 +88,10 @@ struct SoftTargetSender::Impl {
   }
 
   Lane& lane_of(int student) {
-    TORCH_CHECK(student >= 0 && static_cast<size_t>(student) < lanes.size(), "no student of index ",
+    const auto lane = lanes.find(student);
+    TORCH_CHECK(lane != lanes.end(), "teacher rank ", rank, " serves no student of index ",
                 student);
-    return lanes[static_cast<size_t>(student)];
+    return lane->second;
   }
 
   void check_rows(int64_t rows) const {
@@ -98,13 +100,13 @@ struct SoftTargetSender::Impl {
   }
 
   void check_nothing_held(const char* call) const {
-    for (const Lane& lane : lanes)
+    for (const auto& [student, lane] : lanes)
       TORCH_CHECK(lane.held.empty(), call, "() after acquire() without send()");
   }
 
   bool progress() {
     bool all = true;
-    for (Lane& lane : lanes) all = lane.link->progress() && all;
+    for (auto& [student, lane] : lanes) all = lane.link->progress() && all;
     return all;
   }
 

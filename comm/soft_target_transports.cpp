@@ -115,6 +115,7 @@ struct SoftTargetTransports::Impl {
       const int teacher_rank = placement.teachers[static_cast<size_t>(teacher)];
       for (int student = 0; student < static_cast<int>(placement.students.size()); ++student) {
         const int student_rank = placement.students[static_cast<size_t>(student)];
+        if (!placement.serves(teacher_rank, student)) continue;
         if (world.rank() == teacher_rank)
           nccl[student] = make_nccl_pair(world, student_rank, /*teaches=*/true, options.device);
         if (world.rank() == student_rank)
@@ -177,7 +178,8 @@ std::unique_ptr<TeacherLink> SoftTargetTransports::teacher_link(int student) con
   const Impl& own = *impl_;
   const int teacher = own.me();
   const int student_rank = own.placement.students[static_cast<size_t>(student)];
-  const int64_t ring = (own.config.lookahead + own.teachers()) / own.teachers();  // ceil((D+1)/M)
+  const int64_t turns = own.placement.teachers_of(student);
+  const int64_t ring = (own.config.lookahead + turns) / turns;  // ceil((D + 1) / M)
   switch (of(teacher, student)) {
     case Transport::kShared:
       return make_shared_teacher_link(own.ring_of(student), teacher, buffer_bytes(own.config),

@@ -57,6 +57,14 @@ Transport transport_from_name(const std::string& name) {
                     "': give auto, messages, shared or nccl");
 }
 
+TransportChoice::TransportChoice(const Placement& placement, Transport transport)
+    : students_(static_cast<int>(placement.students.size())) {
+  for (const int teacher : placement.teachers) {
+    for (int student = 0; student < students_; ++student)
+      pairs_.push_back(placement.serves(teacher, student) ? transport : Transport::kAuto);
+  }
+}
+
 bool TransportChoice::uses(Transport transport) const {
   return std::find(pairs_.begin(), pairs_.end(), transport) != pairs_.end();
 }
@@ -94,14 +102,14 @@ TransportChoice choose_transports(const Placement& placement, Payload payload, T
                                   const TransportFacts& facts) {
   const int teachers = static_cast<int>(placement.teachers.size());
   const int students = static_cast<int>(placement.students.size());
-  TransportChoice choice(teachers, students, Transport::kMessages);
+  TransportChoice choice(placement, Transport::kMessages);
   const bool may_be_nccl = wish == Transport::kAuto || wish == Transport::kNccl;
   if (may_be_nccl) {
     const std::string obstacle = nccl_obstacle(payload, facts);
     TORCH_CHECK_VALUE(obstacle.empty() || wish == Transport::kAuto,
                       "--teacher.transport nccl cannot serve: ", obstacle,
                       "; --teacher.transport auto takes what can");
-    if (obstacle.empty()) return {teachers, students, Transport::kNccl};
+    if (obstacle.empty()) return {placement, Transport::kNccl};
     const auto no_gpu = std::find(facts.gpu.begin(), facts.gpu.end(), "");
     if (no_gpu == facts.gpu.end()) choice.set_note("not over NCCL: " + obstacle);
   }
@@ -111,6 +119,7 @@ TransportChoice choose_transports(const Placement& placement, Payload payload, T
     for (int student = 0; student < students; ++student) {
       const auto student_rank =
           static_cast<size_t>(placement.students[static_cast<size_t>(student)]);
+      if (!placement.serves(static_cast<int>(teacher_rank), student)) continue;
       const bool one_node = facts.node[teacher_rank] == facts.node[student_rank];
       TORCH_CHECK_VALUE(one_node || wish == Transport::kAuto,
                         "--teacher.transport shared cannot serve teacher rank ", teacher_rank,

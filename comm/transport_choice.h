@@ -21,11 +21,12 @@ struct TransportFacts {
   bool equal_units = true;
 };
 
+/// The way of each pair of a teacher and a student that it serves; kAuto for pairs that never talk.
 class TransportChoice {
  public:
   TransportChoice() = default;
-  TransportChoice(int teachers, int students, Transport transport)
-      : students_(students), pairs_(static_cast<size_t>(teachers * students), transport) {}
+  /// `transport` for every pair of the placement.
+  TransportChoice(const Placement& placement, Transport transport);
 
   Transport of(int teacher, int student) const {
     return pairs_[static_cast<size_t>(teacher * students_ + student)];

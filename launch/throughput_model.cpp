@@ -55,7 +55,7 @@ StepTimes step_times(const PayloadRates& payload, const ClusterRates& cluster, c
   // Which share of the soft targets crosses nodes, and the busiest link.
   double crossing = 0, soft_share = 0;
   for (const NodeRoles& node : nodes) {
-    if (colocated) break;
+    if (colocated || in_proportion(nodes)) break;
     const double teach = static_cast<double>(node.teachers) / m;
     const double learn = static_cast<double>(node.students) / n;
     crossing += learn * (1 - teach);

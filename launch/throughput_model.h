@@ -37,12 +37,6 @@ struct PlanJob {
   int64_t seq = 0;
 };
 
-/// Ranks of each role on one node.
-struct NodeRoles {
-  int64_t teachers = 0;
-  int64_t students = 0;
-};
-
 /// The roles that distill gives: place(), where `spread` is false (launch.spread) as if all ranks
 /// lay on one node, so that the last ranks are the teachers.
 Placement planned_placement(int64_t teachers, const std::vector<int>& node_of_rank, bool spread);
@@ -89,7 +83,7 @@ struct Prediction {
 /// message also keeps both its ranks busy (copy_seconds). Without lookahead (D = 0) nothing
 /// overlaps: the times add, and students beyond the first of a teacher wait for their turn. Each
 /// student hears from all teachers equally (Placement::teacher_of), so a share 1 - M_k/M of what
-/// students on node k receive comes over the link.
+/// students on node k receive comes over the link; nothing does where nodes are in_proportion().
 ///
 /// Jitter, contention for memory that the rates do not contain, and what the run does beside
 /// training (checkpoints, evaluation) are left out.

@@ -152,7 +152,7 @@ SoftTargetHeader job_header(const ChannelConfig& config, int64_t step, int64_t f
 
 ChannelJobResult run_job(const Communicator& world, ChannelJob job) {
   job.config.max_rows = job.micro_batch;
-  const Placement placement{.teachers = job.teachers, .students = job.students};
+  const Placement placement{.teachers = job.teachers, .students = job.students, .turns = job.turns};
   const int me = world.rank();
   const bool teaches = placement.is_teacher(me);
   const bool learns = std::find(job.students.begin(), job.students.end(), me) != job.students.end();

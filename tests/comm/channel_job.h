@@ -15,6 +15,7 @@ namespace temper {
 struct ChannelJob {
   std::vector<int> teachers;
   std::vector<int> students;
+  std::vector<std::vector<int>> turns;   ///< of Placement
   std::vector<int64_t> rows_of_student;  ///< rows of the global batch that each student owns
   int64_t steps = 4;
   int64_t micro_batch = 2;

@@ -205,6 +205,14 @@ TEST(ChannelStressTest, RandomJobs) {
     job.teachers.assign(ranks.end() - static_cast<int64_t>(teachers), ranks.end());
     std::sort(job.students.begin(), job.students.end());
     for (size_t i = 0; i < students; ++i) job.rows_of_student.push_back(draw(i == 0 ? 1 : 0, 6));
+    if (draw(0, 1) == 0) {
+      for (size_t i = 0; i < students; ++i) {  // some of the teachers, in any order
+        std::vector<int> own = job.teachers;
+        std::shuffle(own.begin(), own.end(), random);
+        own.resize(static_cast<size_t>(draw(1, static_cast<int64_t>(teachers))));
+        job.turns.push_back(own);
+      }
+    }
     job.steps = draw(1, 6);
     job.micro_batch = draw(1, 4);
     job.config.seq = draw(1, 8);

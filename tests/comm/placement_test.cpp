@@ -115,6 +115,57 @@ TEST(PlacementTest, LoadIsEvenForEveryMAndN) {
   }
 }
 
+TEST(PlacementTest, StudentsHearFromTheirOwnNodeWhereNodesAreInProportion) {
+  // Ranks lie on nodes 0 1 0 1 0 1; of each node's three ranks the last teaches: 4 and 5.
+  const Placement dealt = place(2, {0, 1, 0, 1, 0, 1});
+  EXPECT_EQ(dealt.students, (Ranks{0, 1, 2, 3}));
+  EXPECT_EQ(dealt.turns, (std::vector<Ranks>{{4}, {5}, {4}, {5}}));
+  // Two nodes of three students and two teachers: they begin with each in turn.
+  const Placement two = place(4, {7, 7, 7, 7, 7, 3, 3, 3, 3, 3});
+  EXPECT_EQ(two.turns, (std::vector<Ranks>{{3, 4}, {4, 3}, {3, 4}, {8, 9}, {9, 8}, {8, 9}}));
+  EXPECT_EQ(two.teacher_of(1, 0), 4);
+  EXPECT_EQ(two.teacher_of(1, 3), 3);
+  EXPECT_EQ(two.teachers_of(1), 2);
+  EXPECT_TRUE(two.serves(9, 3));
+  EXPECT_FALSE(two.serves(4, 3));
+  // Nodes of six and three ranks: 4 + 2 and 2 + 1.
+  const Placement uneven = place(3, {0, 0, 0, 0, 0, 0, 1, 1, 1});
+  EXPECT_EQ(uneven.turns, (std::vector<Ranks>{{4, 5}, {5, 4}, {4, 5}, {5, 4}, {8}, {8}}));
+}
+
+TEST(PlacementTest, AllTeachersTakeTurnsWhereNodesAreNotInProportion) {
+  EXPECT_TRUE(place(2, {0, 0, 0, 0}).turns.empty());     // one node
+  EXPECT_TRUE(place(2, {0, 0, 0, 1, 1}).turns.empty());  // 2 + 1 and 1 + 1
+  EXPECT_TRUE(place(1, {0, 0, 1, 1}).turns.empty());     // a node without a teacher
+  EXPECT_TRUE(place(0, {0, 0, 1, 1}).turns.empty());     // colocated
+  EXPECT_EQ(place(2, {0, 0, 0, 1, 1}).teachers_of(0), 2);
+  EXPECT_TRUE(place(2, {0, 0, 0, 1, 1}).serves(4, 0));
+}
+
+TEST(PlacementTest, TeachersOfNodesInProportionHaveTheSameToDo) {
+  constexpr int64_t kUnits = 60;
+  for (int teachers = 1; teachers <= 3; ++teachers) {
+    for (int students = 1; students <= 4; ++students) {
+      Ranks nodes;
+      for (int rank = 0; rank < 3 * (teachers + students); ++rank) nodes.push_back(rank % 3);
+      const Placement placement = place(3 * teachers, nodes);
+      ASSERT_EQ(placement.turns.size(), placement.students.size());
+      std::map<int, int64_t> load;
+      for (int student = 0; student < 3 * students; ++student) {
+        for (int64_t unit = 0; unit < kUnits; ++unit) {
+          const int teacher = placement.teacher_of(student, unit);
+          ++load[teacher];
+          const int world_rank = placement.students[static_cast<size_t>(student)];
+          ASSERT_EQ(teacher % 3, world_rank % 3) << "another node's teacher";
+          ASSERT_TRUE(placement.serves(teacher, student));
+        }
+      }
+      ASSERT_EQ(load.size(), static_cast<size_t>(3 * teachers));
+      for (const auto& [teacher, units] : load) EXPECT_EQ(units, kUnits * students / teachers);
+    }
+  }
+}
+
 TEST(ShareTest, IsEvenAndComplete) {
   EXPECT_EQ(share(7, 0, 3).size() + share(7, 1, 3).size() + share(7, 2, 3).size(), 7);
   for (int64_t rows = 0; rows < 20; ++rows) {

@@ -121,6 +121,18 @@ TEST(TransportChoiceTest, AWishIsKeptOrRefusedWithTheRanks) {
             std::string::npos);
 }
 
+TEST(TransportChoiceTest, PairsThatNeverTalkNeedNoWay) {
+  Placement own_nodes = kPlacement;
+  own_nodes.turns = {{2}, {3}};
+  const auto described = [&](Transport wish, const TransportFacts& facts) {
+    return choose_transports(own_nodes, Payload::kFull, wish, facts).describe();
+  };
+  EXPECT_EQ(described(Transport::kAuto, cpus()), "2 pairs through shared memory");
+  EXPECT_EQ(described(Transport::kShared, cpus()), "2 pairs through shared memory");
+  EXPECT_EQ(described(Transport::kMessages, cpus()), "2 pairs by messages");
+  EXPECT_EQ(described(Transport::kAuto, gpus()), "2 pairs over NCCL");
+}
+
 TEST(TransportChoiceTest, ANodeWithoutMemoryTakesMessages) {
   TransportChoice choice = choose_transports(kPlacement, Payload::kFull, Transport::kAuto, cpus());
   choice.leave_shared_memory({true, false}, kPlacement, {0, 1, 0, 1});

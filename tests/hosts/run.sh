@@ -51,14 +51,19 @@ for payload in full hidden; do
     one="$scratch/$payload-$teachers"
     mpirun --oversubscribe --bind-to none -n $((teachers + 2)) "$temper" "${job[@]}" --teacher.payload "$payload" \
       --launch.teachers "$teachers" --run.dir "$one" >"$scratch/log" 2>&1 || { cat "$scratch/log"; exit 1; }
-    # 1 x 2: the teacher beside the first student, then beside the second. 2 x 2: a teacher on each host, then the first student
-    # alone on its host, so that all it learns comes from the other one.
+    # 1 x 2: the teacher beside the first student, then beside the second. 2 x 2: a student and its teacher on each host, between
+    # which no soft target travels, then the first student alone on its host, so that all it learns comes from the other one.
     if [ "$teachers" -eq 1 ]; then layouts="1:2,2:1 1:1,2:2"; else layouts="1:2,2:2 1:1,2:3"; fi
     for layout in $layouts; do
       across="$one-across-${layout//[:,]/-}"
       hosts_mpirun "$layout" "$temper" "${job[@]}" --teacher.payload "$payload" --launch.teachers "$teachers" \
         --run.dir "$across" >"$scratch/log" 2>&1 || { cat "$scratch/log"; exit 1; }
       compare "$payload, $teachers x 2, ranks $layout" "$one" "$across"
+      if [ "$layout" = 1:2,2:2 ] && ! grep -q 'stream  2 pairs through shared memory$' "$scratch/log"; then
+        echo "FAILED: $payload, ranks $layout: students do not hear from their own host's teachers alone:"
+        grep 'stream ' "$scratch/log" || true
+        failures=$((failures + 1))
+      fi
     done
   done
 done
