@@ -27,18 +27,14 @@ std::string manifest_text(const CheckpointManifest& manifest) {
   nlohmann::ordered_json json;
   json["format"] = kFormat;
   json["temper"] = manifest.temper;
-  json["stage"] = manifest.stage;
   json["step"] = manifest.step;
-  json["seed"] = manifest.seed;
-  json["data"] = manifest.data;
-  json["teacher"] = manifest.teacher;
+  manifest.write(json);
   json["weights"] = manifest.weights;
   json["layout"] = {{"students", manifest.students},
                     {"teachers", manifest.teachers},
                     {"sharded_optimizer", manifest.sharded}};
   if (manifest.nll) json["nll"] = *manifest.nll;
   json["totals"] = manifest.totals;
-  json["configuration"] = manifest.configuration;
   json["files"] = nlohmann::ordered_json::object();
   for (const auto& [name, sum] : manifest.files)
     json["files"][name] = {{"bytes", sum.bytes}, {"xxh3_128", sum.checksum}};
@@ -52,11 +48,8 @@ CheckpointManifest read_manifest(const std::string& dir) {
   if (fields.text("format") != kFormat) fields.refuse("format", "this temper reads another one");
   CheckpointManifest manifest;
   manifest.temper = fields.text("temper");
-  manifest.stage = fields.text("stage");
+  manifest.read(fields);
   manifest.step = fields.integer("step");
-  manifest.seed = fields.integer("seed");
-  manifest.data = fields.text("data");
-  manifest.teacher = fields.text("teacher");
   manifest.weights = fields.text("weights");
   const JsonFields layout(fields.object("layout"), path);
   manifest.students = layout.integer("students");
@@ -64,7 +57,6 @@ CheckpointManifest read_manifest(const std::string& dir) {
   manifest.sharded = layout.boolean("sharded_optimizer", false);
   if (fields.has("nll")) manifest.nll = fields.number("nll");
   manifest.totals = fields.object("totals");
-  manifest.configuration = fields.text("configuration");
   for (const auto& [name, entry] : fields.object("files").items()) {
     TORCH_CHECK_VALUE(is_plain_name(name) && entry.is_object(), path, ": '", name,
                       "' is no file of a checkpoint");

@@ -7,27 +7,27 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "data/checksum.h"
+#include "launch/stage_identity.h"
 
 namespace temper {
 
 inline constexpr const char* kManifestFile = "manifest.json";
 
-struct CheckpointManifest {
+struct CheckpointManifest : StageIdentity {
+  CheckpointManifest() = default;
+  explicit CheckpointManifest(StageIdentity of) : StageIdentity(std::move(of)) {}
+
   std::string temper;         ///< version of the code
-  std::string stage;          ///< of the run, such as "train" or "distilled-1"
   int64_t step = 0;           ///< steps that are done
-  int64_t seed = 0;           ///< of the data's order
-  std::string data;           ///< fingerprint of the corpus
-  std::string teacher;        ///< fingerprint; empty: hard labels
   std::string weights;        ///< checksum of names and places in the flat buffers
   int64_t students = 1;       ///< ranks that wrote it
   int64_t teachers = 0;       ///< teacher ranks at that time
   bool sharded = false;       ///< the optimizer's state was kept in shards
   std::optional<double> nll;  ///< on the fit part, nats per token, where it was measured
   nlohmann::ordered_json totals = nlohmann::ordered_json::object();  ///< of times, tokens, waits
-  std::string configuration;                                         ///< resolved, as an INI file
   std::map<std::string, FileSum> files;                              ///< by name in the folder
 };
 

@@ -94,6 +94,7 @@ bool DistillCommand::run_stages(DistillJob& job, const std::string& ini) const {
   if (job.stops()) return false;
   job.prepare_teacher();
   if (job.stops()) return false;
+  job.identify_first_weights();
   job.send_head();
   job.open_tee(ini);
   for (int64_t repetition = 0; repetition < config_.seeds; ++repetition) {

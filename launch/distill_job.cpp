@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <exception>
 #include <nlohmann/json.hpp>
 
 #include "comm/agree.h"
@@ -11,6 +12,7 @@
 #include "launch/progress.h"
 #include "launch/report.h"
 #include "launch/stop_request.h"
+#include "model/fingerprint.h"
 #include "model/hugging_face.h"
 #include "teacher/recording_soft_targets.h"
 #include "teacher/store_fit.h"
@@ -88,20 +90,49 @@ TrainingStage DistillJob::stage(const std::string& title, const std::string& nam
   stage.corpus = &corpus_;
   stage.tokenizer = inputs_.tokenizer;
   stage.checkpoint_dir = resumption_.checkpoints(name);
-  stage.run = manifest(name, seed);
+  stage.run = CheckpointManifest(identity(name, seed));
+  stage.run.teachers = static_cast<int64_t>(placement.teachers.size());
   stage.evaluation = config.evaluation;
   return stage;
 }
 
-CheckpointManifest DistillJob::manifest(const std::string& name, uint64_t seed) const {
-  CheckpointManifest manifest = resumption_.manifest(name, seed, corpus_.fingerprint());
-  manifest.teacher = name.starts_with("distilled-") ? teacher_fingerprint_ : "";
-  manifest.teachers = static_cast<int64_t>(placement.teachers.size());
-  return manifest;
+StageIdentity DistillJob::identity(const std::string& name, uint64_t seed) const {
+  StageIdentity identity = resumption_.identity(name, seed, corpus_.fingerprint());
+  if (name == kTeacherStage) {
+    identity.first_weights = kRandomWeights;
+    identity.first_weights_options = "--teacher.train-steps";
+    return identity;
+  }
+  identity.teacher = name.starts_with("distilled-") ? teacher_fingerprint_ : "";
+  identity.first_weights = first_weights_;
+  identity.first_weights_options = "--student.init " + config.student.init + " (" +
+                                   config.student.describe_init(inputs_.teacher_source) + ")";
+  return identity;
+}
+
+void DistillJob::identify_first_weights() {
+  if (config.student.starts_random()) {
+    first_weights_ = kRandomWeights;
+    return;
+  }
+  std::string own;
+  std::exception_ptr trouble;
+  try {
+    if (speaks())
+      own = fingerprint(config.student.make(inputs_.student_shape, inputs_.teacher_source,
+                                            /*seed=*/0, at::kCPU));
+  } catch (...) {
+    trouble = std::current_exception();
+  }
+  world.barrier();  // without holding a core
+  agree(world, [&] {
+    if (trouble) std::rethrow_exception(trouble);
+  });
+  first_weights_ = world.broadcast(own, 0);
 }
 
 bool DistillJob::take_result(const std::string& name, uint64_t seed) {
-  const auto finished = resumption_.result(manifest(name, seed));
+  const auto finished = resumption_.result(identity(name, seed));
   if (!finished) return false;
   if (!speaks()) return true;
   say("resume  " + name + ": finished before");
@@ -114,7 +145,7 @@ void DistillJob::finish_stage(const std::string& name, const ModelResult& result
                               const TrainingSummary& trained) {
   summary_.results.push_back(result);
   if (name == kMainStage) summary_.training = trained;
-  resumption_.finish(manifest(name, result.seed),
+  resumption_.finish(identity(name, result.seed),
                      {{"result", to_json(result)}, {"training", to_json(trained)}});
 }
 
@@ -162,7 +193,7 @@ ChannelConfig DistillJob::channel() const {
 void DistillJob::open_tee(const std::string& ini) {
   if (config.tee.empty()) return;
   // Then all of it is recorded, and other ranks may do what is left of the run.
-  if (resumption_.result(manifest(kMainStage, static_cast<uint64_t>(config.run.seed)))) return;
+  if (resumption_.result(identity(kMainStage, static_cast<uint64_t>(config.run.seed)))) return;
   const bool colocated = placement.colocated();
   StoreRequest request;
   request.option = "--teacher.tee";
@@ -209,7 +240,7 @@ void DistillJob::distil(int64_t repetition) {
   const std::string name = "distilled-" + std::to_string(repetition + 1);
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
   if (take_result(name, seed)) return;
-  const ResumePoint from = resumption_.point(manifest(name, seed));
+  const ResumePoint from = resumption_.point(identity(name, seed));
   WorkPlan work = plan(seed);
   work.first_step = from.step();
   if (is_teacher_) {
@@ -314,7 +345,7 @@ void DistillJob::train_on_hard_labels(int64_t repetition) {
   const std::string name = "hard-labels-" + std::to_string(repetition + 1);
   const uint64_t seed = static_cast<uint64_t>(config.run.seed + repetition);
   if (take_result(name, seed)) return;
-  const ResumePoint from = resumption_.point(manifest(name, seed));
+  const ResumePoint from = resumption_.point(identity(name, seed));
   if (is_teacher_) return;
   Transformer student = new_student(seed);
   TrainingStage own = stage("hard    ", name, seed);

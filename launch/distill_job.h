@@ -28,10 +28,14 @@ class DistillJob {
 
   /// The stage of the run's own student, whose checkpoints lie in RUN/checkpoints.
   static constexpr const char* kMainStage = "distilled-1";
+  static constexpr const char* kTeacherStage = "teacher";
 
   /// Opens the teacher, or trains it on all ranks, and measures it. Stages that were finished
   /// before the run was cut are not done again, here and below.
   void prepare_teacher();
+  /// Learns which weights the students begin with, after prepare_teacher(): they may be layers of
+  /// the teacher. A run goes on only with the same. Reads them once more, on one rank. Collective.
+  void identify_first_weights();
   /// What carries soft targets between the roles, for a person; empty where colocated.
   std::string describe_stream() const;
   /// With the payload hidden, the students need the teacher's head. Sent once.
@@ -72,7 +76,7 @@ class DistillJob {
   std::string fingerprint_of_teacher() const;
   TrainingStage stage(const std::string& title, const std::string& name, uint64_t seed) const;
   /// What checkpoints and results of the stage `name` say of it.
-  CheckpointManifest manifest(const std::string& name, uint64_t seed) const;
+  StageIdentity identity(const std::string& name, uint64_t seed) const;
   /// Takes over the result of a student's stage, if it is finished. Collective.
   bool take_result(const std::string& name, uint64_t seed);
   void say_missing_shards() const;
@@ -104,6 +108,7 @@ class DistillJob {
   StoreIndex tee_;                                    // of the store that is written
   FolderLock tee_lock_;
   std::string teacher_fingerprint_;  // or that of a store
+  std::string first_weights_;        // of students, as in StageIdentity
   DistillSummary summary_;           // complete on world rank 0
   bool stopped_ = false;             // a stage ended early
   TrainingSummary trained_;          // by the last stage that this rank took part in

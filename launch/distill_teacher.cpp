@@ -6,8 +6,8 @@
 #include "comm/agree.h"
 #include "launch/distill_job.h"
 #include "launch/progress.h"
+#include "model/fingerprint.h"
 #include "model/hugging_face.h"
-#include "teacher/teacher_fingerprint.h"
 
 namespace temper {
 
@@ -43,7 +43,7 @@ void DistillJob::prepare_teacher() {
     return;
   }
   const uint64_t seed = kTeacherSeed + static_cast<uint64_t>(config.run.seed);
-  if (const auto finished = resumption_.result(manifest("teacher", seed))) {
+  if (const auto finished = resumption_.result(identity(kTeacherStage, seed))) {
     open_trained_teacher(*finished);
   } else {
     train_teacher();
@@ -86,7 +86,7 @@ void DistillJob::train_teacher() {
   teacher_->init_weights(kTeacherSeed + static_cast<uint64_t>(config.run.seed));
   const std::unique_ptr<Collectives> everyone = make_collectives(world, machine);
   TrainingStage first =
-      stage("teacher ", "teacher", kTeacherSeed + static_cast<uint64_t>(config.run.seed));
+      stage("teacher ", kTeacherStage, kTeacherSeed + static_cast<uint64_t>(config.run.seed));
   first.train.steps = options.train_steps;
   first.train.lr = options.train_lr;
   first.train.free_running = {};

@@ -13,7 +13,6 @@
 #include "launch/checkpoint_folder.h"
 #include "launch/progress.h"
 #include "launch/run_folder.h"
-#include "launch/same_training.h"
 
 namespace temper {
 
@@ -55,43 +54,15 @@ nlohmann::json read_results(const fs::path& dir) {
   return results;
 }
 
-/// Throws unless `found`, which the file `path` says, is of the stage that `expected` describes.
-void check_fits(const CheckpointManifest& found, const CheckpointManifest& expected,
-                const std::string& path) {
-  check_same_training(found.configuration, expected.configuration, path);
-  const auto same = [&](const char* field, const auto& theirs, const auto& ours,
-                        const char* remedy) {
-    TORCH_CHECK_VALUE(theirs == ours, path, ": ", field, " is ", theirs, ", here it is ", ours,
-                      "; ", remedy);
-  };
-  same("stage", found.stage, expected.stage, "name a checkpoint of this stage");
-  same("seed", found.seed, expected.seed, "give the run's own --run.seed");
-  same("data", found.data, expected.data,
-       "go on with the data and the tokenizer that the run began with");
-  same("teacher", found.teacher, expected.teacher,
-       "go on with the teacher, or the store, that the run began with");
-}
-
-/// The file of a finished stage: as a checkpoint's manifest what it is of, and the result.
-nlohmann::ordered_json stage_json(const CheckpointManifest& of,
-                                  const nlohmann::ordered_json& result) {
-  return {{"stage", of.stage},     {"seed", of.seed},  {"data", of.data},
-          {"teacher", of.teacher}, {"result", result}, {"configuration", of.configuration}};
-}
-
-/// What the result is of. Throws c10::ValueError where the file does not say it.
-CheckpointManifest read_stage(const nlohmann::json& file, const std::string& path) {
+/// What a finished stage's file is of. Throws c10::ValueError where it does not say it.
+StageIdentity identity_of_result(const nlohmann::json& file, const std::string& path) {
   const JsonFields fields(file, path);
   TORCH_CHECK_VALUE(fields.has("configuration") && fields.has("result"), path,
                     ": does not say of which data, teacher and configuration it is the result, as "
                     "files of earlier versions of temper do not; remove it, and the stage is done "
                     "again, or begin anew with --run.resume no --run.overwrite true");
-  CheckpointManifest of;
-  of.stage = fields.text("stage");
-  of.seed = fields.integer("seed");
-  of.data = fields.text("data");
-  of.teacher = fields.text("teacher");
-  of.configuration = fields.text("configuration");
+  StageIdentity of;
+  of.read(fields);
   return of;
 }
 
@@ -155,20 +126,23 @@ std::string Resumption::stage_file(const std::string& stage) const {
   return run_dir_ + "/stages/" + stage + ".json";
 }
 
-std::optional<nlohmann::json> Resumption::result(const CheckpointManifest& expected) const {
+std::optional<nlohmann::json> Resumption::result(const StageIdentity& expected) const {
   const auto found = results_.find(expected.stage);
   if (found == results_.end()) return std::nullopt;
   const std::string path = stage_file(expected.stage);
-  agree(world_, [&] { check_fits(read_stage(*found, path), expected, path); });
+  agree(world_, [&] { identity_of_result(*found, path).check_same(expected, path); });
   return found->at("result");
 }
 
-void Resumption::finish(const CheckpointManifest& of, const nlohmann::ordered_json& result) const {
+void Resumption::finish(const StageIdentity& of, const nlohmann::ordered_json& result) const {
   const std::string dir = run_dir_ + "/stages";
   std::error_code failure;
   fs::create_directories(dir, failure);
   TORCH_CHECK(!failure, "cannot make the folder ", dir, ": ", failure.message());
-  write_text_file(stage_file(of.stage), stage_json(of, result).dump(2) + "\n");
+  nlohmann::ordered_json file;
+  of.write(file);
+  file["result"] = result;
+  write_text_file(stage_file(of.stage), file.dump(2) + "\n");
   if (of.stage == main_stage_) return;
   remove_checkpoints(checkpoints(of.stage));
   fs::remove(checkpoints(of.stage), failure);  // if it is empty now
@@ -179,14 +153,13 @@ std::string Resumption::checkpoints(const std::string& stage) const {
   return stage == main_stage_ ? all : all + "/" + stage;
 }
 
-CheckpointManifest Resumption::manifest(const std::string& stage, uint64_t seed,
-                                        uint64_t data) const {
-  CheckpointManifest manifest;
-  manifest.stage = stage;
-  manifest.seed = static_cast<int64_t>(seed);
-  manifest.data = format("%016llx", static_cast<unsigned long long>(data));
-  manifest.configuration = ini_;
-  return manifest;
+StageIdentity Resumption::identity(const std::string& stage, uint64_t seed, uint64_t data) const {
+  StageIdentity identity;
+  identity.stage = stage;
+  identity.seed = static_cast<int64_t>(seed);
+  identity.data = format("%016llx", static_cast<unsigned long long>(data));
+  identity.configuration = ini_;
+  return identity;
 }
 
 /// The stage goes on from `point`, or begins. On rank 0.
@@ -209,7 +182,7 @@ void Resumption::take(const ResumePoint& point, bool named) const {
   if (!words.empty()) say("resume  removed, since they came after it: " + words);
 }
 
-ResumePoint Resumption::point(const CheckpointManifest& expected) const {
+ResumePoint Resumption::point(const StageIdentity& expected) const {
   if (resume_ == "no") return {};
   world_.barrier();  // without holding a core: teachers may be here long before students
   const bool speaks = world_.rank() == 0;
@@ -244,7 +217,7 @@ ResumePoint Resumption::point(const CheckpointManifest& expected) const {
     }
     trouble = world_.broadcast(trouble, 0);
     if (trouble.empty()) {
-      agree(world_, [&] { check_fits(point.manifest, expected, point.dir + "/" + kManifestFile); });
+      agree(world_, [&] { point.manifest.check_same(expected, point.dir + "/" + kManifestFile); });
       if (speaks) {
         if (!damage.empty()) say("warning: " + damage + "; going back to an earlier checkpoint");
         say(format("resume  %s: step %lld, saved by %lld student%s and %lld teacher%s",

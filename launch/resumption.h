@@ -39,11 +39,11 @@ class Resumption {
 
   /// The result of the stage that `expected` describes, if it is finished. The same on every rank.
   /// Throws AgreedError where it is a result of something else, with both values. Collective.
-  std::optional<nlohmann::json> result(const CheckpointManifest& expected) const;
+  std::optional<nlohmann::json> result(const StageIdentity& expected) const;
   /// Records that the stage `of` is finished; its checkpoints go, unless it is the main one. World
   /// rank 0 calls it when whatever the result refers to is on the disk. Throws c10::Error naming
   /// path and reason.
-  void finish(const CheckpointManifest& of, const nlohmann::ordered_json& result) const;
+  void finish(const StageIdentity& of, const nlohmann::ordered_json& result) const;
   /// Results or checkpoints were there already. The same on every rank; not collective.
   bool goes_on() const { return goes_on_; }
 
@@ -51,14 +51,14 @@ class Resumption {
   std::string checkpoints(const std::string& stage) const;
 
   /// Where the stage begins: at the newest checkpoint that verifies, all ranks reading, or at the
-  /// one that run.resume names. `expected`: stage, seed, data and teacher of this run. Says what it
+  /// one that run.resume names. `expected`: what this run's stage is of. Says what it
   /// found, and which file was damaged where it had to take an earlier checkpoint. What came after
   /// a named one, results and checkpoints of later steps, is removed as soon as that one is taken.
   /// Throws AgreedError where none verifies, or one is of something else. Collective.
-  ResumePoint point(const CheckpointManifest& expected) const;
+  ResumePoint point(const StageIdentity& expected) const;
 
-  /// The manifest of a stage of this run, as far as it is known before it begins.
-  CheckpointManifest manifest(const std::string& stage, uint64_t seed, uint64_t data) const;
+  /// What a stage of this run is of, but for teacher and first weights.
+  StageIdentity identity(const std::string& stage, uint64_t seed, uint64_t data) const;
 
  private:
   std::string stage_file(const std::string& stage) const;

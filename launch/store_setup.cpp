@@ -12,10 +12,10 @@
 #include "data/tokenizer.h"
 #include "launch/dry_run.h"
 #include "launch/progress.h"
+#include "model/fingerprint.h"
 #include "teacher/recorder.h"
 #include "teacher/store_fit.h"
 #include "teacher/stored_soft_targets.h"
-#include "teacher/teacher_fingerprint.h"
 
 #ifndef TEMPER_VERSION
 #error "launch/CMakeLists.txt defines TEMPER_VERSION"

@@ -16,6 +16,7 @@
 #include "launch/stop_request.h"
 #include "launch/training.h"
 #include "launch/vocabulary.h"
+#include "model/fingerprint.h"
 #include "model/hugging_face.h"
 #include "model/model_config.h"
 #include "student/label_loss.h"
@@ -102,9 +103,17 @@ class TrainCommand : public Command {
     }
     const std::string stage_name = "train";
     const Resumption resumption(run_.resume, dir, stage_name, invocation.ini, world);
-    const CheckpointManifest manifest =
-        resumption.manifest(stage_name, static_cast<uint64_t>(run_.seed), corpus->fingerprint());
-    if (const auto done = resumption.result(manifest)) {
+    StageIdentity identity =
+        resumption.identity(stage_name, static_cast<uint64_t>(run_.seed), corpus->fingerprint());
+    identity.first_weights = kRandomWeights;
+    identity.first_weights_options = "no --model.path";
+    if (!model_.path.empty()) {
+      const std::string own = speaks ? fingerprint(*model) : "";
+      world.barrier();  // without holding a core
+      identity.first_weights = world.broadcast(own, 0);
+      identity.first_weights_options = "--model.path " + model_.path;
+    }
+    if (const auto done = resumption.result(identity)) {
       if (speaks) {
         say("resume  " + dir + ": this run is finished");
         finish(dir, nlohmann::ordered_json(*done));
@@ -127,7 +136,7 @@ class TrainCommand : public Command {
     stage.metrics_path = dir + "/metrics.jsonl";
     if (log_.tensorboard) stage.tensorboard_dir = dir + "/tensorboard";
     stage.checkpoint_dir = resumption.checkpoints(stage_name);
-    stage.run = manifest;
+    stage.run = CheckpointManifest(identity);
     stage.from = resumption.point(stage.run);
     stage.evaluation = evaluation_;
     stage.tokenizer = tokenizer_files(tokenizer_to_keep(*corpus, model_.path));

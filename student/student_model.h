@@ -34,6 +34,9 @@ class StudentModel {
   Transformer make(const TransformerConfig& shape, const TeacherSource& teacher, uint64_t seed,
                    at::Device device) const;
 
+  /// make() draws the weights by its seed; otherwise it reads them.
+  bool starts_random() const { return kind() == Init::kRandom; }
+
   /// "random weights", "weights of DIR", "layers 0, 2, 5 of the teacher".
   std::string describe_init(const TeacherSource& teacher) const;
 

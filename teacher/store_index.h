@@ -37,7 +37,7 @@ struct RowPlace {
 struct StoreIndex {
   // What the recorded rows are a function of.
   std::string temper;     ///< version of the program
-  std::string teacher;    ///< fingerprint(Transformer) of teacher_fingerprint.h
+  std::string teacher;    ///< fingerprint(Transformer) of model/fingerprint.h
   std::string data;       ///< Corpus::fingerprint(), 16 hexadecimal digits
   std::string tokenizer;  ///< of the data's tokenizer, 16 digits; empty where it is not known
   PayloadSpec payload;

@@ -15,7 +15,7 @@ std::string example_manifest() {
   manifest.stage = "distilled-1";
   manifest.step = 100;
   manifest.seed = 1;
-  manifest.data = manifest.teacher = manifest.weights = "0123456789abcdef";
+  manifest.data = manifest.teacher = manifest.weights = manifest.first_weights = "0123456789abcdef";
   manifest.nll = 4.5;
   manifest.totals = {{"seconds", 1.5}, {"tokens", 1000}};
   manifest.configuration = "# temper distill\n[train]\nlr = 0.1\n";

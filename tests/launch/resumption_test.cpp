@@ -171,11 +171,40 @@ TEST(ResumptionTest, WhatIsOfAnotherRunIsRefusedWithBothValues) {
   other.teacher = "t";
   refused("teacher is , here it is t", other);
   other = expected();
+  other.first_weights = "e";
+  other.first_weights_options = "--model.path elsewhere";
+  refused("/manifest.json: first_weights is f, here it is e, by --model.path elsewhere; go on with",
+          other);
+  other.first_weights = kRandomWeights;
+  refused("first_weights is f, here it is random, by ", other);
+  other = expected();
   other.configuration = "# temper train: test\n[train]\nlr = 0.2\n";
   refused("has train.lr 0.1, here it is 0.2", other);
   other.configuration =
       "# temper train: test\n[train]\nlr = 0.1\nlog-every = 5\n[run]\nthreads = 3\n";
   EXPECT_EQ(choose(all, other).step, 2);
+}
+
+// Of an earlier version, which did not write what they began with.
+TEST(ResumptionTest, CheckpointsAndResultsWithoutFirstWeightsAreTaken) {
+  const Communicator world = Communicator::world();
+  const RunFolder run(world);
+  const std::string dir = run / "checkpoints";
+  CheckpointManifest old = expected();
+  old.first_weights.clear();
+  if (world.rank() == 0) {
+    CheckpointManifest newest = read_manifest(dir + "/step-00000002");
+    newest.first_weights.clear();
+    const std::string text = manifest_text(newest);
+    EXPECT_EQ(text.find("first_weights"), std::string::npos);
+    write_text(dir + "/step-00000002/manifest.json", text);
+    Resumption("auto", run.path(), "train", "", Communicator::self()).finish(old, {{"nll", 2.5}});
+    EXPECT_EQ(read_text(run / "stages/train.json").find("first_weights"), std::string::npos);
+  }
+  world.barrier();
+  const Resumption all = resumption(run, world);
+  EXPECT_EQ(choose(all).step, 2);
+  EXPECT_TRUE(all.result(expected()));
 }
 
 CheckpointManifest of_stage(const std::string& stage) {
@@ -241,6 +270,9 @@ TEST(ResumptionTest, AResultOfSomethingElseIsRefusedWithBothValues) {
   other = expected();
   other.seed = 5;
   refused(": seed is 1, here it is 5", other);
+  other = expected();
+  other.first_weights = "e";
+  refused(": first_weights is f, here it is e, by ", other);
   other = expected();
   other.configuration = "# temper train: test\n[train]\nlr = 0.2\n";
   refused(" has train.lr 0.1, here it is 0.2", other);

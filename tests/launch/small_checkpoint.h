@@ -29,6 +29,7 @@ inline CheckpointManifest small_manifest(int64_t step) {
   manifest.step = step;
   manifest.seed = 1;
   manifest.data = "d";
+  manifest.first_weights = "f";
   manifest.students = 2;
   manifest.configuration = "# temper train: test\n[train]\nlr = 0.1\n";
   return manifest;

@@ -1,4 +1,5 @@
-// Which teacher it was: a checksum of its shape and of every weight.
+// Which model it is: a checksum of its shape and of every weight. Of a teacher, whose soft targets
+// depend on nothing else; of the weights that a training began with.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-#include "teacher/teacher_fingerprint.h"
+#include "model/fingerprint.h"
 
 #include <ATen/ATen.h>
 
@@ -9,7 +9,7 @@ namespace temper {
 
 std::string fingerprint(const Transformer& model) {
   const at::NoGradGuard no_grad;
-  // What a tokenizer calls its special ids changes no soft target.
+  // What a tokenizer calls its special ids changes no logits.
   TransformerConfig shape = model.config();
   shape.bos_id = shape.pad_id = -1;
   shape.eos_ids.clear();
