@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kTemporary = ".tmp";
+constexpr const char* kReplaced = ".old.tmp";
 constexpr const char* kLatest = "latest";
 constexpr const char* kBest = "best";
 
@@ -43,7 +44,7 @@ void rename_folder(const std::string& from, const std::string& to) {
   TORCH_CHECK(reason == ENOTEMPTY || reason == EEXIST, "cannot rename ", from, " to ", to, ": ",
               std::strerror(reason));
   // A step that is trained again, after a damaged or a chosen earlier checkpoint.
-  const std::string old = to + ".old" + kTemporary;
+  const std::string old = to + kReplaced;
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) != 0) {
     TORCH_CHECK(::rename(to.c_str(), old.c_str()) == 0 && ::rename(from.c_str(), to.c_str()) == 0,
                 "cannot rename ", from, " to ", to, ": ", std::strerror(errno));
@@ -67,12 +68,14 @@ void point(const std::string& dir, const char* link, const std::string& name) {
               std::strerror(errno));
 }
 
-/// The step that `best` points to.
-std::optional<int64_t> best_step(const std::string& dir) {
+/// The step that a link points to, whether its checkpoint is there or not.
+std::optional<int64_t> step_behind(const std::string& dir, const char* link) {
   std::error_code none;
-  const fs::path target = fs::read_symlink(dir + "/" + kBest, none);
+  const fs::path target = fs::read_symlink(dir + "/" + link, none);
   return none ? std::nullopt : step_of(target.string());
 }
+
+std::optional<int64_t> best_step(const std::string& dir) { return step_behind(dir, kBest); }
 
 /// Of the checkpoint of `step`; nothing where it was not measured, or the manifest is not whole.
 std::optional<double> nll_of(const std::string& dir, int64_t step) {
@@ -99,6 +102,27 @@ void remove_checkpoint(const std::string& dir, int64_t step) {
   fs::remove_all(temporary, ignored);
 }
 
+/// The manifest of a checkpoint that has all its files in their sizes; what is in them is not read.
+std::optional<CheckpointManifest> complete_manifest(const std::string& path) {
+  try {
+    CheckpointManifest manifest = read_manifest(path);
+    for (const auto& [name, sum] : manifest.files) {
+      std::error_code failure;
+      const auto bytes = static_cast<int64_t>(fs::file_size(path + "/" + name, failure));
+      if (failure || bytes != sum.bytes) return std::nullopt;
+    }
+    return manifest;
+  } catch (const c10::Error&) {
+    return std::nullopt;
+  }
+}
+
+void remove_link(const std::string& dir, const char* link) {
+  std::error_code ignored;
+  const fs::path path = dir + "/" + link;
+  if (fs::is_symlink(fs::symlink_status(path, ignored))) fs::remove(path, ignored);
+}
+
 /// Calls use(name, path) for what is in `dir`.
 template <typename Use>
 void for_each_entry(const fs::path& dir, const Use& use) {
@@ -107,6 +131,54 @@ void for_each_entry(const fs::path& dir, const Use& use) {
   for (const fs::directory_entry& entry : fs::directory_iterator(dir, ignored))
     paths.push_back(entry.path());
   for (const fs::path& path : paths) use(path.filename().string(), path);
+}
+
+/// Where rename_folder() was cut between its two renames, the checkpoint that it replaces stands
+/// under a temporary name alone.
+void put_back_replaced(const std::string& dir) {
+  for_each_entry(dir, [&](const std::string& name, const fs::path& path) {
+    if (!name.ends_with(kReplaced)) return;
+    const std::string old = name.substr(0, name.size() - std::string_view(kReplaced).size());
+    std::error_code ignored;
+    if (step_of(old) && !fs::exists(dir + "/" + old, ignored) && complete_manifest(path.string()))
+      fs::rename(path, dir + "/" + old, ignored);
+  });
+}
+
+void remove_temporary_entries(const std::string& dir) {
+  for_each_entry(dir, [&](const std::string& name, const fs::path& path) {
+    std::error_code ignored;
+    const bool link =
+        name == std::string(kLatest) + kTemporary || name == std::string(kBest) + kTemporary;
+    if (is_temporary(name) || link) fs::remove_all(path, ignored);
+  });
+}
+
+/// The link points to the checkpoint of `step`, or is not there. What is no link is left alone.
+void mend_link(const std::string& dir, const char* link, std::optional<int64_t> step) {
+  if (!step) return remove_link(dir, link);
+  std::error_code ignored;
+  const fs::file_status status = fs::symlink_status(dir + "/" + link, ignored);
+  if (fs::exists(status) && !fs::is_symlink(status)) return;
+  if (step_behind(dir, link) != step) point(dir, link, checkpoint_name(*step));
+}
+
+/// As publish_checkpoint() would have left them: a save or a removal may have been cut before it
+/// moved them.
+void mend_links(const std::string& dir) {
+  std::optional<int64_t> newest, best;
+  double lowest = 0;
+  for (const int64_t step : checkpoint_steps(dir)) {
+    const auto manifest = complete_manifest(dir + "/" + checkpoint_name(step));
+    if (!manifest) continue;
+    newest = step;
+    if (manifest->nll && (!best || *manifest->nll < lowest)) {
+      best = step;
+      lowest = *manifest->nll;
+    }
+  }
+  mend_link(dir, kLatest, newest);
+  mend_link(dir, kBest, best);
 }
 
 /// `dir` and the folders of stages in it.
@@ -190,9 +262,22 @@ bool has_checkpoints(const std::string& dir) {
   });
 }
 
+void point_latest(const std::string& dir, const std::string& name) {
+  mend_link(dir, kLatest, step_of(name));
+}
+
 int64_t remove_later_checkpoints(const std::string& dir, const std::string& name) {
   const std::optional<int64_t> last = step_of(name), best = best_step(dir);
   if (!last) return 0;
+  // The links first: they never point to what is gone.
+  point(dir, kLatest, name);
+  if (best && *best > *last) {
+    remove_link(dir, kBest);
+    for (const int64_t step : checkpoint_steps(dir)) {
+      if (step <= *last && beats_the_best(dir, step, nll_of(dir, step)))
+        point(dir, kBest, checkpoint_name(step));
+    }
+  }
   int64_t removed = 0;
   for (const int64_t step : checkpoint_steps(dir)) {
     if (step <= *last) continue;
@@ -202,39 +287,25 @@ int64_t remove_later_checkpoints(const std::string& dir, const std::string& name
     TORCH_CHECK(!fs::exists(path, ignored), "cannot remove ", path);
     ++removed;
   }
-  point(dir, kLatest, name);
-  if (best && *best > *last) {
-    std::error_code ignored;
-    fs::remove(dir + "/" + kBest, ignored);
-    for (const int64_t step : checkpoint_steps(dir)) {
-      if (beats_the_best(dir, step, nll_of(dir, step))) point(dir, kBest, checkpoint_name(step));
-    }
-  }
   sync_folder(dir);
   return removed;
 }
 
-void remove_stale_checkpoints(const std::string& dir) {
+void mend_checkpoints(const std::string& dir) {
   for (const fs::path& folder : with_stages(dir)) {
-    for_each_entry(folder, [&](const std::string& name, const fs::path& path) {
-      std::error_code ignored;
-      const bool link =
-          name == std::string(kLatest) + kTemporary || name == std::string(kBest) + kTemporary;
-      if (is_temporary(name) || link) fs::remove_all(path, ignored);
-    });
+    put_back_replaced(folder.string());  // before what has a temporary name goes
+    remove_temporary_entries(folder.string());
+    mend_links(folder.string());
   }
 }
 
 void remove_checkpoints(const std::string& dir) {
-  remove_stale_checkpoints(dir);
   for (const fs::path& folder : with_stages(dir)) {
+    remove_temporary_entries(folder.string());
     for (const int64_t step : checkpoint_steps(folder.string()))
       remove_checkpoint(folder.string(), step);
     std::error_code ignored;
-    for (const char* link : {kLatest, kBest}) {
-      if (fs::is_symlink(fs::symlink_status(folder / link, ignored)))
-        fs::remove(folder / link, ignored);
-    }
+    for (const char* link : {kLatest, kBest}) remove_link(folder.string(), link);
     if (folder != dir) fs::remove(folder, ignored);  // if it is empty now
   }
 }

@@ -56,8 +56,14 @@ bool has_checkpoints(const std::string& dir);
 /// is left. Returns how many went. Throws c10::Error naming the path where one cannot be removed.
 int64_t remove_later_checkpoints(const std::string& dir, const std::string& name);
 
-/// Removes what a killed job left under temporary names in `dir` and in the folders of its stages.
-void remove_stale_checkpoints(const std::string& dir);
+/// `latest` points to the checkpoint DIR/NAME, from which a run goes on: a newer one is damaged.
+void point_latest(const std::string& dir, const std::string& name);
+
+/// Mends what a killed job left half done in `dir` and in the folders of its stages: removes what
+/// has a temporary name, and puts back a checkpoint that was about to be replaced and was not.
+/// `latest` and `best` then point to the newest checkpoint and to the one with the lowest NLL, of
+/// those that have all their files in their sizes; without one they are removed.
+void mend_checkpoints(const std::string& dir);
 
 /// Removes all checkpoints, links and temporary folders in `dir` and in the folders of its stages.
 /// Other files are not touched.

@@ -103,7 +103,7 @@ Resumption::Resumption(std::string resume, std::string run_dir, std::string main
     // That of a run that goes on stays until it does.
     if (resume_ == "no" || !has_run_configuration(run_dir_))
       write_run_configuration(run_dir_, ini_);
-    remove_stale_checkpoints(all);
+    mend_checkpoints(all);
     nlohmann::json results = read_results(stages);
     const bool goes_on = !results.empty() || has_checkpoints(all);
     if (resume_ != "no" && resume_ != "auto") {
@@ -165,9 +165,11 @@ StageIdentity Resumption::identity(const std::string& stage, uint64_t seed, uint
 /// The stage goes on from `point`, or begins. On rank 0.
 void Resumption::take(const ResumePoint& point, bool named) const {
   write_run_configuration(run_dir_, ini_);
+  const fs::path path(point.dir);
+  if (!named && !point.dir.empty())
+    point_latest(path.parent_path().string(), path.filename().string());
   if (!named) return;
   // Or the next `auto` would take what the run was to go back from.
-  const fs::path path(point.dir);
   const int64_t removed =
       remove_later_checkpoints(path.parent_path().string(), path.filename().string());
   std::error_code failure;

@@ -124,13 +124,94 @@ TEST(CheckpointFolderTest, KilledAtFiftyRandomPointsNothingIsHalf) {
     EXPECT_GE(steps.back(), published);
     EXPECT_LE(steps.back(), published + 1);
     for (const int64_t step : steps) expect_small_checkpoint(dir, step);
-    remove_stale_checkpoints(dir);
+    mend_checkpoints(dir);
     EXPECT_EQ(temporary_in(dir), 0u);
+    EXPECT_EQ(fs::read_symlink(dir + "/latest"), checkpoint_name(steps.back()));
     first = steps.back() + 1;
   }
   std::printf("  50 kills, %d of them while files were being written or removed; step %lld\n",
               during, static_cast<long long>(first - 1));
   EXPECT_GE(during, 25);
+}
+
+/// Five checkpoints, the third of the lowest NLL, with links as `latest` and `best` say; empty:
+/// none.
+void plant(const std::string& dir, const std::string& latest, const std::string& best) {
+  const std::vector<double> nll = {3.0, 2.5, 1.5, 2.0, 1.7};
+  for (int64_t step = 1; step <= 5; ++step)
+    save_small_checkpoint(dir, step, /*keep=*/0, nll[static_cast<size_t>(step - 1)]);
+  for (const auto& [name, target] : {std::pair{"latest", latest}, {"best", best}}) {
+    const std::string link = dir + "/" + name;
+    fs::remove(link);
+    if (!target.empty()) fs::create_symlink(target, link);
+  }
+}
+
+void expect_links(const std::string& dir, int64_t latest, int64_t best) {
+  EXPECT_EQ(fs::read_symlink(dir + "/latest"), checkpoint_name(latest));
+  EXPECT_EQ(fs::read_symlink(dir + "/best"), checkpoint_name(best));
+}
+
+TEST(CheckpointFolderTest, LinksThatAKilledJobLeftBehindAreMended) {
+  struct Planted {
+    const char *latest, *best;
+  };
+  for (const Planted& links : {Planted{"step-00000004", "step-00000002"},  // killed before them
+                               Planted{"step-00000009", "step-00000009"},  // what is gone
+                               Planted{"", ""},                            // removed, to be set
+                               Planted{"step-00000003.tmp", "elsewhere"}}) {
+    const ScratchDir scratch;
+    const std::string dir = scratch / "checkpoints";
+    for (const std::string& folder : {dir + "/teacher", dir}) {
+      plant(folder, links.latest, links.best);
+      fs::create_symlink("step-00000005", folder + "/latest.tmp");
+      fs::create_symlink("nowhere", folder + "/best.tmp");
+    }
+    mend_checkpoints(dir);
+    EXPECT_EQ(temporary_in(dir), 0u);
+    for (const std::string& folder : {dir + "/teacher", dir}) expect_links(folder, 5, 3);
+  }
+}
+
+TEST(CheckpointFolderTest, LinksAreMendedToWhatIsWholeOrGo) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "checkpoints";
+  plant(dir, "step-00000005", "step-00000003");
+  fs::resize_file(dir + "/step-00000005/config.json", 3);
+  fs::remove(dir + "/step-00000003/manifest.json");
+  mend_checkpoints(dir);
+  expect_links(dir, 4, 4);
+  for (int64_t step = 1; step <= 5; ++step)
+    fs::remove(dir + "/" + checkpoint_name(step) + "/manifest.json");
+  mend_checkpoints(dir);
+  EXPECT_FALSE(fs::exists(fs::symlink_status(dir + "/latest")));
+  EXPECT_FALSE(fs::exists(fs::symlink_status(dir + "/best")));
+  // Somebody's own file, or a copy of the run in which links are no links any more.
+  write_text(dir + "/latest", "mine");
+  save_small_checkpoint(dir + "/other", 1, 0);
+  fs::remove_all(dir + "/step-00000001");
+  fs::rename(dir + "/other/step-00000001", dir + "/step-00000001");
+  mend_checkpoints(dir);
+  EXPECT_EQ(read_text(dir + "/latest"), "mine");
+  mend_checkpoints(scratch / "nowhere");
+  EXPECT_FALSE(fs::exists(scratch / "nowhere"));
+}
+
+// Without an exchange of names, which not every file system has, there are two renames.
+TEST(CheckpointFolderTest, ACheckpointThatWasAboutToBeReplacedIsPutBack) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "checkpoints";
+  for (int64_t step = 1; step <= 3; ++step) save_small_checkpoint(dir, step, 0);
+  const auto name = [&](int64_t step) { return dir + "/" + checkpoint_name(step); };
+  fs::rename(name(3), name(3) + ".old.tmp");     // cut here
+  fs::create_directories(name(3) + ".tmp");      // the new one
+  fs::copy(name(1), name(2) + ".old.tmp");       // cut after both
+  fs::create_directories(name(7) + ".old.tmp");  // cut while it was removed
+  mend_checkpoints(dir);
+  EXPECT_EQ(names_in(dir), (std::vector<std::string>{"latest", "step-00000001", "step-00000002",
+                                                     "step-00000003"}));
+  for (int64_t step = 1; step <= 3; ++step) expect_small_checkpoint(dir, step);
+  EXPECT_EQ(fs::read_symlink(dir + "/latest"), "step-00000003");
 }
 
 /// Lowers the size that a file may have, as long as it lives: write() then fails as on a full disk.

@@ -117,12 +117,15 @@ TEST(ResumptionTest, AThousandDamagesAreFoundAndNamedAndTheEarlierOneIsTaken) {
     if (world.rank() == 0) {
       EXPECT_NE(choice.said.find("warning: " + file + ": "), std::string::npos) << choice.said;
       EXPECT_NE(choice.said.find("going back to an earlier checkpoint"), std::string::npos);
+      EXPECT_EQ(fs::read_symlink(run / "checkpoints/latest"), "step-00000001");
     }
     world.barrier();
     if (world.rank() == 0) write_text(file, intact);
   }
   world.barrier();
   EXPECT_EQ(choose(all).step, 2);
+  world.barrier();
+  EXPECT_EQ(fs::read_symlink(run / "checkpoints/latest"), "step-00000002");
   if (world.rank() == 0)
     std::printf("  %d flips and %d truncations: each named, the earlier checkpoint taken\n", flips,
                 damages - flips);
