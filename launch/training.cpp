@@ -80,6 +80,8 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
   bool teacher_stops = false;  // known on rank 0
   step.asked_to_stop = [&] { return teacher_stops || asked_to_stop(); };
   if (logs && collectives.note() != known) say("note    " + collectives.note());
+  const std::string warmup = stage.train.warmup_note();
+  if (logs && !warmup.empty()) say("warning: " + warmup);
   if (logs && !stage.gradient_path.empty()) {
     step.on_gradient = [&](int64_t number, const at::Tensor& gradient) {
       if (number != 0) return;

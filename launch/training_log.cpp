@@ -10,10 +10,17 @@ namespace temper {
 
 namespace {
 
+/// Weight of the soft targets in the loss of this step.
+double alpha_of(const TrainingStage& stage, int64_t step) {
+  if (stage.source == nullptr) return 0;
+  // Nobody has labelled what the student writes: alpha is 1 there, whatever the option says.
+  if (stage.train.free_running.writes(step, stage.seed)) return 1;
+  return stage.loss.at(step, stage.train.steps).alpha;
+}
+
 /// What of the loss changes over the steps, as this one took it.
 void add_changing(const TrainingStage& stage, int64_t step, nlohmann::ordered_json& line) {
   const LossConfig now = stage.loss.at(step, stage.train.steps);
-  const FreeRunningConfig& free = stage.train.free_running;
   const auto add = [&](const char* name, bool changes, double value) {
     if (changes) line[name] = value;
   };
@@ -21,9 +28,8 @@ void add_changing(const TrainingStage& stage, int64_t step, nlohmann::ordered_js
     return schedule && schedule->changes();
   };
   add("temperature", changes(now.temperature_schedule), now.temperature);
-  // Nobody has labelled what the student writes: alpha is 1 there, whatever the option says.
-  add("alpha", changes(now.alpha_schedule) || free.on_policy > 0,
-      free.writes(step, stage.seed) ? 1.0 : now.alpha);
+  add("alpha", changes(now.alpha_schedule) || stage.train.free_running.on_policy > 0,
+      alpha_of(stage, step));
   add("beta", changes(now.beta_schedule), now.beta);
 }
 
@@ -96,7 +102,9 @@ void TrainingLog::add(const StepResult& result, const TeacherReport& teachers,
   nlohmann::ordered_json line;
   line["step"] = result.step;
   line["loss"] = result.loss;
-  line["kl"] = result.kl;
+  // Without a weight it is not computed.
+  const bool has_kl = alpha_of(stage_, result.step) > 0;
+  line["kl"] = has_kl ? nlohmann::ordered_json(result.kl) : nlohmann::ordered_json();
   line["ce"] = result.ce;
   if (stage_.match_width > 0) line["hidden"] = result.hidden;
   if (stage_.train.free_running.on_policy > 0)
@@ -124,9 +132,12 @@ void TrainingLog::add(const StepResult& result, const TeacherReport& teachers,
   }
   metrics_.write(line);
   events_.write(result.step, scalars_of(line));
-  const std::string parts = stage_.source != nullptr
-                                ? format(" (kl %.4f, ce %.4f)", result.kl, result.ce)
-                                : std::string();
+  std::string parts;
+  if (has_kl) {
+    parts = format(" (kl %.4f, ce %.4f)", result.kl, result.ce);
+  } else if (stage_.source != nullptr) {
+    parts = format(" (ce %.4f)", result.ce);
+  }
   std::string waits;
   if (stage_.teacher_reports) {
     waits = format("  waited for teacher %2.0f%%, for student %2.0f%%", 100 * wait_teacher,

@@ -152,6 +152,14 @@ void TrainConfig::check_places(int64_t steps_of_run) const {
   if (!has_named_schedule(*this)) factors_of(*this).check_places(steps_of_run, kLrSchedule);
 }
 
+std::string TrainConfig::warmup_note() const {
+  if (warmup < std::max<int64_t>(2, steps)) return "";
+  return c10::str("--train.warmup ", warmup, " is no shorter than the training, ", steps,
+                  steps == 1 ? " step" : " steps", ": the learning rate only rises, and ends at ",
+                  learning_rate(steps - 1), " where --train.lr is ", lr,
+                  "; give fewer steps of warm-up");
+}
+
 double TrainConfig::lr_factor(int64_t step) const {
   if (lr_schedule == "constant") return 1;
   if (!has_named_schedule(*this)) return factors_of(*this).value(step, steps);

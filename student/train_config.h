@@ -61,6 +61,10 @@ struct TrainConfig {
   /// or else the value of lr_schedule as a Schedule.
   double learning_rate(int64_t step) const;
 
+  /// For a person: a warm-up that takes the whole run, so that train.lr is never used, or in the
+  /// last step alone. Otherwise empty.
+  std::string warmup_note() const;
+
   /// Tokens that a step takes through the models, over all ranks; fewer may count in its loss.
   int64_t step_tokens() const { return batch * seq; }
 

@@ -17,7 +17,9 @@ def lines_of(path):
 
 
 def difference(a, b):
-    """Relative difference; infinite where a value is no number."""
+    """Relative difference; infinite where a value is no number. null twice: neither was computed."""
+    if a is None or b is None:
+        return 0.0 if a is b else math.inf
     if not (math.isfinite(a) and math.isfinite(b)):
         return math.inf
     return 0.0 if a == b else abs(a - b) / max(abs(a), abs(b))

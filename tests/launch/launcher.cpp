@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
@@ -84,11 +85,19 @@ void write_text(const std::string& path, const std::string& content) {
   file << content;
 }
 
+namespace {
+
+double value_of(const nlohmann::json& number) {
+  return number.is_null() ? std::numeric_limits<double>::quiet_NaN() : number.get<double>();
+}
+
+}  // namespace
+
 std::vector<double> metric(const std::string& path, const std::string& key) {
   std::vector<double> values;
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);)
-    values.push_back(nlohmann::json::parse(line).at(key).get<double>());
+    values.push_back(value_of(nlohmann::json::parse(line).at(key)));
   return values;
 }
 

@@ -43,7 +43,7 @@ class ScratchDir {
 std::string read_text(const std::string& path);
 void write_text(const std::string& path, const std::string& content);
 
-/// One number of each line of a metrics.jsonl.
+/// One number of each line of a metrics.jsonl; NaN where it is null.
 std::vector<double> metric(const std::string& path, const std::string& key);
 
 }  // namespace temper

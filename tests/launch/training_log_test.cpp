@@ -86,5 +86,29 @@ TEST(TrainingLogTest, AlphaIsThatOfTheStepNotOfTheOption) {
   }
 }
 
+TEST(TrainingLogTest, ADivergenceThatIsNotComputedIsNull) {
+  const ScratchDir scratch;
+  TrainingStage stage;
+  stage.loss.alpha_schedule = Schedule::parse("step 0:0.5,10:0", "loss.alpha");
+  for (const auto& line : log_steps(stage, scratch)) {
+    const bool weighed = line["step"].get<int64_t>() < 10;
+    EXPECT_EQ(line["kl"].is_number(), weighed) << line.dump();
+    EXPECT_EQ(line["kl"].is_null(), !weighed) << line.dump();
+    EXPECT_TRUE(line["ce"].is_number());
+  }
+  // On what the student writes alpha is 1.
+  const ScratchDir other;
+  TrainingStage own;
+  own.loss.alpha = 0;
+  own.train.free_running.on_policy = 0.5;
+  for (const auto& line : log_steps(own, other))
+    EXPECT_EQ(line["kl"].is_number(), line["on_policy"].get<bool>()) << line.dump();
+  // Nor is it on hard labels.
+  TrainingStage hard;
+  hard.metrics_path = scratch / "hard.jsonl";
+  TrainingLog(hard).add(result_of(0), {}, 0, false);
+  EXPECT_TRUE(read_metrics_before(hard.metrics_path, 1)[0]["kl"].is_null());
+}
+
 }  // namespace
 }  // namespace temper

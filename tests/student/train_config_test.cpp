@@ -24,6 +24,32 @@ TEST(TrainConfigTest, WarmsUpAndFollowsTheCosine) {
   EXPECT_NEAR(config.learning_rate(100), 0.2, 1e-12);
 }
 
+TEST(TrainConfigTest, AWarmUpOfTheWholeRunIsNoted) {
+  TrainConfig config;
+  config.warmup = 50;
+  config.lr = 0.1;
+  const auto note = [&](int64_t steps) {
+    config.steps = steps;
+    return config.warmup_note();
+  };
+  EXPECT_EQ(note(51), "");
+  for (const int64_t steps : {50, 20}) {
+    const std::string words = note(steps);
+    EXPECT_NE(words.find("--train.warmup 50 is no shorter than the training, " +
+                         std::to_string(steps) + " steps"),
+              std::string::npos)
+        << words;
+    EXPECT_NE(
+        words.find(steps == 50 ? "ends at 0.1 where" : "ends at 0.04 where --train.lr is 0.1"),
+        std::string::npos)
+        << words;
+  }
+  config.warmup = 0;
+  EXPECT_EQ(note(1), "");
+  config.warmup = 1;  // the full rate from the first step on
+  EXPECT_EQ(note(1), "");
+}
+
 TrainConfig scheduled(const std::string& schedule) {
   TrainConfig config;
   config.lr_schedule = schedule;
