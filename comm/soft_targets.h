@@ -65,6 +65,8 @@ class SoftTargetSource {
   virtual double take_wait_seconds() = 0;
   /// Bytes received since the last call of this function (0 when colocated).
   virtual int64_t take_bytes() = 0;
+  /// They were recorded, and no teacher runs: whoever waits waits for a store.
+  virtual bool replays() const { return false; }
   /// Lookahead fill since the last call of this function (granted 0: colocated, or lookahead 0).
   virtual LookaheadFill take_fill() { return {}; }
 };

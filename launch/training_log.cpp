@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "comm/placement.h"
-#include "teacher/stored_soft_targets.h"
 
 namespace temper {
 
@@ -143,7 +142,7 @@ void TrainingLog::add(const StepResult& result, const TeacherReport& teachers,
     waits = format("  waited for teacher %2.0f%%, for student %2.0f%%", 100 * wait_teacher,
                    100 * wait_student) +
             ahead;
-  } else if (dynamic_cast<const StoredSoftTargets*>(stage_.source) != nullptr) {
+  } else if (stage_.source != nullptr && stage_.source->replays()) {
     waits = format("  waited for the store %2.0f%%", 100 * wait_teacher);
   }
   progress_.show(result.step + 1,

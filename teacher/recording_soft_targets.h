@@ -26,6 +26,7 @@ class RecordingSoftTargets : public SoftTargetSource {
   void progress() override { inner_->progress(); }
   double take_wait_seconds() override { return inner_->take_wait_seconds(); }
   int64_t take_bytes() override { return inner_->take_bytes(); }
+  bool replays() const override { return inner_->replays(); }
 
   /// To be called after the last step. Throws c10::Error where rows are missing.
   void finish() const;

@@ -34,6 +34,7 @@ class StoredSoftTargets : public SoftTargetSource {
   PayloadView payload() const override { return view_; }
   double take_wait_seconds() override;
   int64_t take_bytes() override;
+  bool replays() const override { return true; }
 
  private:
   const ShardReader& shard(const ShardId& id);

@@ -110,5 +110,27 @@ TEST(TrainingLogTest, ADivergenceThatIsNotComputedIsNull) {
   EXPECT_TRUE(read_metrics_before(hard.metrics_path, 1)[0]["kl"].is_null());
 }
 
+/// As NoSoftTargets, from a store or not.
+class Replays : public NoSoftTargets {
+ public:
+  explicit Replays(bool replays) : replays_(replays) {}
+  bool replays() const override { return replays_; }
+
+ private:
+  bool replays_;
+};
+
+TEST(TrainingLogTest, OnlyARunThatReplaysWaitsForTheStore) {
+  for (const bool replays : {false, true}) {
+    Replays source(replays);
+    TrainingStage stage;
+    stage.source = &source;
+    testing::internal::CaptureStderr();
+    TrainingLog(stage).add(result_of(0), {}, 0, /*shown=*/true);
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(said.find("waited for the store") != std::string::npos, replays) << said;
+  }
+}
+
 }  // namespace
 }  // namespace temper
