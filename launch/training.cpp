@@ -66,6 +66,7 @@ TrainingSummary run_training(Transformer& model, const TrainingStage& stage,
                               "the last ones of the run, metrics.jsonl has their sequences; with "
                               "a higher --train.skip-limit the model is taken as it is");
     }
+    if (step.guard().exhausted()) step.guard().forget_losses();
   }
   std::optional<Checkpointer> checkpoints;
   if (!stage.checkpoint_dir.empty())

@@ -34,6 +34,10 @@ class StepGuard {
   };
   State state() const { return {losses_, in_a_row_}; }
   void restore(const State& state);
+  /// The next losses are measured by each other, as at the beginning, and not by those before: for
+  /// a run that goes on after the guard ended it. Its losses may have risen for good, and what is
+  /// skipped moves no median: each step would be a spike for ever.
+  void forget_losses() { losses_.clear(); }
 
  private:
   int64_t limit_;

@@ -152,6 +152,32 @@ TEST(SkippedRunTest, ALimitReachedInTheLastStepEndsTheNextJobToo) {
   EXPECT_TRUE(std::filesystem::exists(dir + "/summary.json"));
 }
 
+// From step 6 on the loss is the whole cross-entropy, and before a hundredth of it: what the guard
+// took for spikes was there to stay. Whoever goes on has looked at it.
+TEST(SkippedRunTest, ARunThatSpikesEndedGoesOnWithLossesThatRoseForGood) {
+  const ScratchDir scratch;
+  const std::string dir = scratch / "run";
+  const auto job = [&](const Arguments& more) {
+    return launch(
+        distill(dir, Arguments{"--loss.alpha", "step 0:0.99,6:0", "--train.spike-factor", "2",
+                               "--train.spike-window", "3", "--train.skip-limit", "2"} +
+                         more));
+  };
+  Outcome outcome = job({});
+  EXPECT_EQ(outcome.code, 4) << outcome.err;
+  for (const char* part : {"step 7: 2 steps in a row were skipped", "--train.spike-factor 2"})
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << part << "\n" << outcome.err;
+  outcome = job({"--run.resume", "auto"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const std::vector<Json> log = lines(dir);
+  ASSERT_EQ(log.size(), 12u);
+  for (const Json& line : log) {
+    const int step = line.at("step");
+    EXPECT_EQ(line.contains("skipped"), step == 6 || step == 7) << line.dump();
+    EXPECT_EQ(line.at("kl").is_null(), step >= 6) << line.dump();
+  }
+}
+
 TEST(SkippedRunTest, TheLimitIsNamedWhereItIsWrong) {
   const ScratchDir scratch;
   for (const Arguments& wrong :

@@ -74,5 +74,24 @@ TEST(StepGuardTest, GoesOnFromItsState) {
   EXPECT_EQ(other.spike_limit(), 9);
 }
 
+TEST(StepGuardTest, LossesThatRoseForGoodAreTakenOnceTheOldOnesAreForgotten) {
+  TrainConfig config;
+  config.spike_factor = 2;
+  config.spike_window = 3;
+  config.skip_limit = 2;
+  StepGuard guard(config);
+  for (const double loss : {1.0, 1.0, 1.0}) EXPECT_EQ(guard.judge(loss, 1), "");
+  for (const double loss : {5.0, 5.0}) EXPECT_NE(guard.judge(loss, 1), "");
+  ASSERT_TRUE(guard.exhausted());
+  StepGuard next(config);
+  next.restore(guard.state());
+  EXPECT_NE(next.judge(5, 1), "");
+  next.forget_losses();
+  EXPECT_EQ(next.in_a_row(), 3);  // it is no step that was taken
+  for (const double loss : {5.0, 5.0, 5.0}) EXPECT_EQ(next.judge(loss, 1), "");
+  EXPECT_EQ(next.in_a_row(), 0);
+  EXPECT_EQ(next.spike_limit(), 10);
+}
+
 }  // namespace
 }  // namespace temper
