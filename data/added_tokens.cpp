@@ -19,6 +19,20 @@ std::string word() {
 
 std::string spaces() { return translate_pattern("\\s", "white space"); }
 
+std::vector<AddedToken> of_kind(const std::vector<AddedToken>& tokens, bool normalized) {
+  std::vector<AddedToken> chosen;
+  std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(chosen),
+               [&](const AddedToken& token) { return token.normalized == normalized; });
+  return chosen;
+}
+
+std::vector<AddedToken> looked_for_as(
+    std::vector<AddedToken> tokens,
+    const std::function<std::string(const std::string&)>& normalize) {
+  for (AddedToken& token : tokens) token.content = normalize(token.content);
+  return tokens;
+}
+
 size_t last_character(std::string_view text) {
   size_t at = text.size() - 1;
   while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80) --at;
@@ -99,5 +113,9 @@ void AddedTokenFinder::split(std::string_view text, std::vector<Piece>& pieces,
   }
   if (done < text.size()) pieces.push_back({done, text.size(), -1});
 }
+
+AddedTokens::AddedTokens(const std::vector<AddedToken>& tokens,
+                         const std::function<std::string(const std::string&)>& normalize)
+    : raw_(of_kind(tokens, false)), normalized_(looked_for_as(of_kind(tokens, true), normalize)) {}
 
 }  // namespace temper

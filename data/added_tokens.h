@@ -52,4 +52,48 @@ class AddedTokenFinder {
   SplitPattern word_before_, word_after_, spaces_before_, spaces_after_;
 };
 
+/// All tokens that are added to one tokenizer.
+class AddedTokens {
+ public:
+  /// `normalize` makes of a normalized token's content what it is looked for as.
+  AddedTokens(const std::vector<AddedToken>& tokens,
+              const std::function<std::string(const std::string&)>& normalize);
+
+  /// What one thread needs.
+  struct Workspace {
+    MatchState state;
+    std::vector<AddedTokenFinder::Piece> raw, normalized;
+  };
+
+  /// Goes through `text` (UTF-8) in order: `on_token(id)` for each token, and for what lies between
+  /// `on_text(part, begins)`, where `begins` says that it is the beginning of the text. `normalize`
+  /// gives the view of a part in which the normalized tokens are looked for.
+  template <typename Normalize, typename OnToken, typename OnText>
+  void split(std::string_view text, Workspace& space, const Normalize& normalize,
+             const OnToken& on_token, const OnText& on_text) const {
+    space.raw.clear();
+    raw_.split(text, space.raw, space.state);
+    for (const auto& piece : space.raw) {
+      if (piece.id >= 0) {
+        on_token(piece.id);
+        continue;
+      }
+      const std::string_view rest = normalize(text.substr(piece.begin, piece.end - piece.begin));
+      space.normalized.clear();
+      normalized_.split(rest, space.normalized, space.state);
+      for (const auto& inner : space.normalized) {
+        if (inner.id >= 0) {
+          on_token(inner.id);
+        } else {
+          on_text(rest.substr(inner.begin, inner.end - inner.begin),
+                  piece.begin == 0 && inner.begin == 0);
+        }
+      }
+    }
+  }
+
+ private:
+  AddedTokenFinder raw_, normalized_;
+};
+
 }  // namespace temper

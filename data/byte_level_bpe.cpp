@@ -44,41 +44,38 @@ bool stands_in(const Known& known, const std::string& pattern) {
   return std::find(known.begin(), known.end(), pattern) != known.end();
 }
 
-bool may_be_cut(const ByteLevelBpe& parts) {
+enum class Cuts { kNone, kBehindLetters, kAnywhere };
+
+Cuts cuts_of(const ByteLevelBpe& parts) {
+  // Bytes that nothing merges, changes or looks at: between any two characters.
+  const bool bytes_alone = parts.merges.empty() && !parts.ignore_merges && !parts.compose &&
+                           !parts.add_prefix_space && parts.splits.empty() && parts.added.empty();
+  if (bytes_alone) return Cuts::kAnywhere;
   bool ends_at_letter = false;
   for (const ByteLevelBpe::Split& split : parts.splits) {
     if (stands_in(kEndsAtLetter, split.pattern)) {
       ends_at_letter = true;
     } else if (!stands_in(kNumbersAlone, split.pattern)) {
-      return false;
+      return Cuts::kNone;
     }
   }
   // A line feed that begins a piece gets a prefix space, the rest of a text gets none.
-  if (parts.add_prefix_space && ends_at_letter) return false;
-  if (!ends_at_letter && !parts.gpt2_words) return false;
+  if (parts.add_prefix_space && ends_at_letter) return Cuts::kNone;
+  if (!ends_at_letter && !parts.gpt2_words) return Cuts::kNone;
   for (const AddedToken& token : parts.added) {
-    if (token.rstrip || token.single_word) return false;
+    if (token.rstrip || token.single_word) return Cuts::kNone;
     for (size_t i = 1; i < token.content.size(); ++i) {
-      if (is_ascii_letter(token.content[i - 1]) && is_cut_space(token.content[i])) return false;
+      if (is_ascii_letter(token.content[i - 1]) && is_cut_space(token.content[i]))
+        return Cuts::kNone;
     }
   }
-  return true;
+  return Cuts::kBehindLetters;
 }
 
-std::vector<AddedToken> only(const std::vector<AddedToken>& tokens, bool normalized) {
-  std::vector<AddedToken> chosen;
-  std::copy_if(tokens.begin(), tokens.end(), std::back_inserter(chosen),
-               [&](const AddedToken& token) { return token.normalized == normalized; });
-  return chosen;
-}
-
-std::vector<AddedToken> in_normal_form(std::vector<AddedToken> tokens, bool compose) {
+std::string in_normal_form(const std::string& content, bool compose) {
   std::string buffer;
   std::vector<int32_t> points;
-  for (AddedToken& token : tokens) {
-    if (compose) token.content = std::string(normal_form_c(token.content, buffer, points));
-  }
-  return tokens;
+  return compose ? std::string(normal_form_c(content, buffer, points)) : content;
 }
 
 std::unordered_map<std::string, int32_t> whole_words(const ByteLevelBpe& parts) {
@@ -97,9 +94,10 @@ class ByteLevelTokenizer : public Tokenizer {
   explicit ByteLevelTokenizer(ByteLevelBpe parts)
       : parts_(std::move(parts)),
         merges_(parts_.byte_ids, parts_.merges, whole_words(parts_)),
-        raw_tokens_(only(parts_.added, false)),
-        normalized_tokens_(in_normal_form(only(parts_.added, true), parts_.compose)),
-        may_be_cut_(may_be_cut(parts_)) {
+        tokens_(
+            parts_.added,
+            [&](const std::string& content) { return in_normal_form(content, parts_.compose); }),
+        cuts_(cuts_of(parts_)) {
     levels_ = parts_.splits;
     if (parts_.gpt2_words) levels_.emplace_back().pattern = kGpt2Words;
     for (const ByteLevelBpe::Split& split : levels_)
@@ -121,7 +119,8 @@ class ByteLevelTokenizer : public Tokenizer {
   }
 
   size_t next_cut(std::string_view text, size_t from) const override {
-    if (!may_be_cut_) return text.size();
+    if (cuts_ == Cuts::kNone) return text.size();
+    if (cuts_ == Cuts::kAnywhere) return next_character(text, from);
     for (size_t at = std::max<size_t>(from, 1); at < text.size(); ++at) {
       if (is_cut_space(text[at]) && is_ascii_letter(text[at - 1])) return at;
     }
@@ -143,9 +142,8 @@ class ByteLevelTokenizer : public Tokenizer {
  private:
   /// What one thread needs; kept for the next call.
   struct Workspace {
-    MatchState state;
+    AddedTokens::Workspace tokens;
     MergeWorkspace merging;
-    std::vector<AddedTokenFinder::Piece> raw, normalized;
     std::vector<int32_t> points;
     std::string composed, prefixed;
   };
@@ -199,26 +197,12 @@ class ByteLevelTokenizer : public Tokenizer {
     Workspace& space = lease.get();
     std::vector<int32_t> ids;
     ids.reserve(text.size() / 3);
-    space.raw.clear();
-    raw_tokens_.split(text, space.raw, space.state);
-    for (const auto& piece : space.raw) {
-      if (piece.id >= 0) {
-        ids.push_back(piece.id);
-        continue;
-      }
-      std::string_view rest = text.substr(piece.begin, piece.end - piece.begin);
-      if (parts_.compose) rest = normal_form_c(rest, space.composed, space.points);
-      space.normalized.clear();
-      normalized_tokens_.split(rest, space.normalized, space.state);
-      for (const auto& inner : space.normalized) {
-        if (inner.id >= 0) {
-          ids.push_back(inner.id);
-          continue;
-        }
-        const bool continues = !first && piece.begin == 0 && inner.begin == 0;
-        cut(rest.substr(inner.begin, inner.end - inner.begin), 0, continues, space, ids);
-      }
-    }
+    const auto normalize = [&](std::string_view part) {
+      return parts_.compose ? normal_form_c(part, space.composed, space.points) : part;
+    };
+    tokens_.split(
+        text, space.tokens, normalize, [&](int32_t id) { ids.push_back(id); },
+        [&](std::string_view part, bool begins) { cut(part, 0, !first && begins, space, ids); });
     return ids;
   }
 
@@ -235,7 +219,7 @@ class ByteLevelTokenizer : public Tokenizer {
       return;
     }
     const ByteLevelBpe::Split& split = levels_[level];
-    SplitPattern::Matches matches(patterns_[level], text, space.state);
+    SplitPattern::Matches matches(patterns_[level], text, space.tokens.state);
     SplitPattern::Match match;
     size_t done = 0;
     const auto piece = [&](size_t begin, size_t end, bool dropped) {
@@ -252,11 +236,11 @@ class ByteLevelTokenizer : public Tokenizer {
 
   ByteLevelBpe parts_;
   BytePairMerges merges_;
-  AddedTokenFinder raw_tokens_, normalized_tokens_;
+  AddedTokens tokens_;
   std::vector<ByteLevelBpe::Split> levels_;
   std::vector<SplitPattern> patterns_;  // of the levels
   std::vector<bool> special_;
-  bool may_be_cut_;
+  Cuts cuts_;
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Workspace>> idle_;
 };

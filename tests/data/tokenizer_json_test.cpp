@@ -101,6 +101,18 @@ TEST(TokenizerJsonTest, TheFileForBytesGivesBytes) {
   const std::vector<int32_t> ids = tokenizer->encode(text);
   EXPECT_EQ(ids, make_byte_tokenizer()->encode(text));
   EXPECT_EQ(tokenizer->decode(ids), text);
+  // A long text may be cut between any two characters, also where it is no UTF-8.
+  for (const std::string& whole :
+       {text, std::string("\xe2\x82 \x80\x80\x80\x80\x80 \xf0\x9f\xff")}) {
+    for (size_t from = 1; from < whole.size(); ++from) {
+      const size_t at = tokenizer->next_cut(whole, from);
+      EXPECT_LE(at, from + 3);
+      std::vector<int32_t> parts = tokenizer->encode(std::string_view(whole).substr(0, at));
+      const std::vector<int32_t> rest = tokenizer->encode_rest(std::string_view(whole).substr(at));
+      parts.insert(parts.end(), rest.begin(), rest.end());
+      EXPECT_EQ(parts, tokenizer->encode(whole)) << from;
+    }
+  }
 }
 
 }  // namespace
