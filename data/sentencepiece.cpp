@@ -8,7 +8,9 @@
 #include <array>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
+#include "data/added_token_files.h"
 #include "data/mapped_file.h"
 #include "data/sentencepiece_model.h"
 #include "data/utf8.h"
@@ -23,27 +25,37 @@ namespace {
 constexpr size_t kLongestLine = 4096;
 constexpr size_t kPortion = 4096;
 
-class SentencePiece : public Tokenizer {
+using sentencepiece::SentencePieceProcessor;
+
+/// Where the files beside a model have a say in it.
+struct BesideModel {
+  bool tokens = false;             ///< there may be added tokens
+  std::optional<bool> adds_space;  ///< before a text, whatever the model says
+};
+
+class SentencePiece : public PieceTokenizer {
  public:
-  SentencePiece(const std::string& path, const std::string& option, std::string note)
+  SentencePiece(const std::string& path, const std::string& option, std::string note,
+                const BesideModel& beside)
       : path_(path), option_(option), note_(std::move(note)) {
     const MappedFile file(path, option);
     const Normalizer normalizer = read_normalizer(file.bytes(), "--" + option + " " + path);
-    std::string reason;
-    try {
-      const auto status =
-          processor_.LoadFromSerializedProto({file.bytes().data(), file.bytes().size()});
-      if (!status.ok()) reason = status.ToString();
-    } catch (const std::exception& error) {  // pieces without text, for one
-      reason = error.what();
+    removes_spaces_ = normalizer.removes_spaces;
+    const bool adds_space = beside.adds_space.value_or(normalizer.adds_space);
+    load(file.bytes(),
+         adds_space == normalizer.adds_space ? std::string()
+                                             : spaces_of_model(adds_space, removes_spaces_),
+         processor_);
+    if (beside.tokens) {
+      load(file.bytes(), spaces_of_model(false, removes_spaces_), after_token_.emplace());
+      if (removes_spaces_)
+        load(file.bytes(), spaces_of_model(false, false), keeps_spaces_.emplace());
     }
-    TORCH_CHECK_VALUE(reason.empty(), "--", option, " ", path,
-                      ": this is no SentencePiece model, or it is damaged (", reason, ")");
     find_cuts(normalizer);
   }
   int64_t vocab() const override { return processor_.GetPieceSize(); }
   std::vector<int32_t> encode(std::string_view text) const override {
-    return encode_part(text, /*first=*/true);
+    return encode_part(text, [this](std::string_view portion) { return pieces(portion); });
   }
   size_t next_cut(std::string_view text, size_t from) const override {
     if (!may_be_cut_) return text.size();
@@ -55,13 +67,25 @@ class SentencePiece : public Tokenizer {
     return text.size();
   }
   std::vector<int32_t> encode_rest(std::string_view text) const override {
-    return encode_part(text, /*first=*/false);
+    return encode_part(text, [this](std::string_view portion) { return rest(portion); });
+  }
+  std::vector<int32_t> encode_after_token(std::string_view text, bool spaced) const override {
+    return encode_part(text, [this, spaced](std::string_view portion) {
+      // Where the model removes spaces its own takes the place of the text's.
+      const bool has_space = portion.starts_with(' ') || portion.starts_with("\xE2\x96\x81");
+      const bool adds_space = has_space ? removes_spaces_ : spaced;
+      return pieces(portion, adds_space ? processor_ : *after_token_);
+    });
   }
   std::string decode(const std::vector<int32_t>& ids) const override {
-    std::string text;
-    const auto status = processor_.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
-    check(status, "ids");
-    return text;
+    return decode(ids, processor_);
+  }
+  std::string decode_after_token(const std::vector<int32_t>& ids) const override {
+    return decode(ids, keeps_spaces_ ? *keeps_spaces_ : *after_token_);
+  }
+  bool is_control(int32_t id) const override { return processor_.IsControl(id); }
+  std::optional<int32_t> unknown() const override {
+    return processor_.unk_id() < 0 ? std::nullopt : std::optional<int32_t>(processor_.unk_id());
   }
   std::string token(int32_t id) const override { return processor_.IdToPiece(id); }
   std::vector<int32_t> prefix() const override {
@@ -77,31 +101,57 @@ class SentencePiece : public Tokenizer {
   std::string file() const override { return path_; }
 
  private:
+  void load(std::string_view model, const std::string& end, SentencePieceProcessor& processor) {
+    std::string reason;
+    try {
+      const auto status = processor.LoadFromSerializedProto(std::string(model) + end);
+      if (!status.ok()) reason = status.ToString();
+    } catch (const std::exception& error) {  // pieces without text, for one
+      reason = error.what();
+    }
+    TORCH_CHECK_VALUE(reason.empty(), "--", option_, " ", path_,
+                      ": this is no SentencePiece model, or it is damaged (", reason, ")");
+  }
+
   // In portions that end where a text may be cut: a unigram model adds up the scores of all that it
   // is given, in float32, and over a long text the sum is too coarse to tell two pieces apart
-  // (SentencePiece 0.1.97 of Debian 12).
-  std::vector<int32_t> encode_part(std::string_view text, bool first) const {
+  // (SentencePiece 0.1.97 of Debian 12). `first` makes ids of the first portion.
+  template <typename First>
+  std::vector<int32_t> encode_part(std::string_view text, const First& first) const {
     std::vector<int32_t> all;
     for (size_t begin = 0; begin < text.size();) {
-      const size_t rest = text.size() - begin;
-      const size_t size = rest <= kPortion ? rest : next_cut(text.substr(begin), kPortion);
+      const size_t left = text.size() - begin;
+      const size_t size = left <= kPortion ? left : next_cut(text.substr(begin), kPortion);
       const std::string_view portion = text.substr(begin, size);
-      const bool begins = first && begin == 0;
-      // Behind a line feed, so that the model puts no space of its own in between.
-      const std::vector<int> ids =
-          begins ? pieces(portion) : pieces(std::string("\n").append(portion));
-      all.insert(all.end(), ids.begin() + (begins ? 0 : static_cast<ptrdiff_t>(line_feed_ids_)),
-                 ids.end());
+      const std::vector<int> ids = begin == 0 ? first(portion) : rest(portion);
+      all.insert(all.end(), ids.begin(), ids.end());
       begin += size;
     }
     return all;
   }
 
-  std::vector<int> pieces(std::string_view text) const {
+  // Behind a line feed, so that the model puts no space of its own in between.
+  std::vector<int> rest(std::string_view portion) const {
+    std::vector<int> ids = pieces(std::string("\n").append(portion));
+    ids.erase(ids.begin(), ids.begin() + static_cast<ptrdiff_t>(line_feed_ids_));
+    return ids;
+  }
+
+  std::vector<int> pieces(std::string_view text) const { return pieces(text, processor_); }
+
+  std::vector<int> pieces(std::string_view text, const SentencePieceProcessor& processor) const {
     std::vector<int> ids;
-    const auto status = processor_.Encode({text.data(), text.size()}, &ids);
+    const auto status = processor.Encode({text.data(), text.size()}, &ids);
     check(status, "a text");
     return ids;
+  }
+
+  std::string decode(const std::vector<int32_t>& ids,
+                     const SentencePieceProcessor& processor) const {
+    std::string text;
+    const auto status = processor.Decode(std::vector<int>(ids.begin(), ids.end()), &text);
+    check(status, "ids");
+    return text;
   }
 
   // A model that loads may still hold pieces that no text can be cut into.
@@ -133,7 +183,11 @@ class SentencePiece : public Tokenizer {
   std::string path_;
   std::string option_;
   std::string note_;
-  sentencepiece::SentencePieceProcessor processor_;
+  SentencePieceProcessor processor_;
+  // The same model without a space before the text, and one that takes none away either. For added
+  // tokens only.
+  std::optional<SentencePieceProcessor> after_token_, keeps_spaces_;
+  bool removes_spaces_ = false;
   bool may_be_cut_ = false;
   size_t line_feed_ids_ = 0;
   std::array<bool, 256> follows_line_feed_{};
@@ -164,16 +218,38 @@ class Lines : public sentencepiece::SentenceIterator {
   bool done_ = false;
 };
 
-}  // namespace
-
-std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path, const std::string& option,
-                                              const std::string& note) {
+void check_is_file(const std::string& path, const std::string& option) {
   std::error_code error;
   TORCH_CHECK_VALUE(
       fs::is_regular_file(path, error), "--", option, " ", path,
       ": no such file; give bytes, sentencepiece, a SentencePiece .model, a tokenizer.json, or the "
       "folder of a Hugging Face model");
-  return std::make_unique<SentencePiece>(path, option, note);
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> open_sentencepiece(const std::string& path, const std::string& option,
+                                              const std::string& note) {
+  check_is_file(path, option);
+  BesideModel beside;
+  AddedPieces added;
+  std::unique_ptr<PieceTokenizer> model;
+  try {
+    beside.tokens = has_added_token_files(path);
+    beside.adds_space = adds_space_before_text(path);
+    model = std::make_unique<SentencePiece>(path, option, note, beside);
+    if (!beside.tokens) return model;
+    added = read_added_token_files(path, *model);
+  } catch (const c10::ValueError& refusal) {
+    const std::string reason = refusal.what_without_backtrace();
+    TORCH_CHECK_VALUE(false, reason.starts_with("--") ? "" : "--" + option + " ", reason);
+  }
+  return with_added_pieces(std::move(model), std::move(added));
+}
+
+std::unique_ptr<PieceTokenizer> open_pieces(const std::string& path, const std::string& option) {
+  check_is_file(path, option);
+  return std::make_unique<SentencePiece>(path, option, std::string(), BesideModel());
 }
 
 void train_sentencepiece(std::string_view text, int64_t vocab, const std::string& path) {

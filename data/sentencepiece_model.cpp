@@ -11,6 +11,10 @@
 namespace temper {
 namespace {
 
+// Numbers of fields: of the model, and of its normalizer_spec.
+constexpr uint64_t kNormalizerSpec = 3, kDenormalizerSpec = 5;
+constexpr uint64_t kCharsMap = 2, kAddSpace = 3, kRemoveSpaces = 4;
+
 /// A reader of protobuf's wire format, as far as it is needed to find some fields.
 class WireReader {
  public:
@@ -93,7 +97,6 @@ bool is_sound(std::string_view table) {
 }  // namespace
 
 Normalizer read_normalizer(std::string_view model, const std::string& name) {
-  constexpr uint64_t kNormalizerSpec = 3, kDenormalizerSpec = 5, kCharsMap = 2, kRemoveSpaces = 4;
   const auto check_whole = [&](const WireReader& reader) {
     TORCH_CHECK_VALUE(reader.done(), name,
                       ": this is no SentencePiece model, or it is truncated; fetch it again");
@@ -113,12 +116,22 @@ Normalizer read_normalizer(std::string_view model, const std::string& name) {
                           "model again");
         if (normalizes) normalizer.changes_characters = !bytes.empty();
       }
+      if (field == kAddSpace && normalizes) normalizer.adds_space = number != 0;
       if (field == kRemoveSpaces && normalizes) normalizer.removes_spaces = number != 0;
     }
     check_whole(spec);
   }
   check_whole(fields);
   return normalizer;
+}
+
+std::string spaces_of_model(bool adds_space, bool removes_spaces) {
+  constexpr uint64_t kBytes = 2;  // how a message is written; numbers: 0
+  std::string model;
+  for (const uint64_t byte : {kNormalizerSpec << 3 | kBytes, uint64_t{4}, kAddSpace << 3,
+                              uint64_t{adds_space}, kRemoveSpaces << 3, uint64_t{removes_spaces}})
+    model += static_cast<char>(byte);
+  return model;
 }
 
 }  // namespace temper
