@@ -7,6 +7,8 @@
 #include "data/byte_alphabet.h"
 #include "data/json_input.h"
 #include "data/mapped_file.h"
+#include "data/sentencepiece.h"
+#include "data/sentencepiece_model.h"
 
 namespace temper {
 
@@ -36,17 +38,26 @@ std::string content(const fs::path& path) {
   return std::string(file.bytes());
 }
 
-std::string sentencepiece_config_json() {
+// What transformers must be told of a model that comes alone, to read it as temper does: which
+// pieces have roles, what becomes of spaces, and that <s>, spelt out in a text, is text.
+std::string sentencepiece_config_json(const std::string& path) {
+  const std::unique_ptr<PieceTokenizer> model = open_pieces(path, "data.tokenizer");
+  const Normalizer normalizer = read_normalizer(MappedFile(path).bytes(), path);
+  const std::vector<int32_t> prefix = model->prefix();
+  const auto piece = [&](std::optional<int32_t> id) {
+    return id ? nlohmann::ordered_json(model->token(*id)) : nlohmann::ordered_json();
+  };
   nlohmann::ordered_json json;
   json["tokenizer_class"] = "LlamaTokenizer";
   json["add_bos_token"] = false;
   json["add_eos_token"] = false;
-  json["add_prefix_space"] = false;
+  json["add_prefix_space"] = normalizer.adds_space;
   json["legacy"] = false;
+  json["split_special_tokens"] = true;
   json["clean_up_tokenization_spaces"] = false;
-  json["unk_token"] = "<unk>";
-  json["bos_token"] = "<s>";
-  json["eos_token"] = "</s>";
+  json["unk_token"] = piece(model->unknown());
+  json["bos_token"] = piece(prefix.empty() ? std::nullopt : std::optional<int32_t>(prefix[0]));
+  json["eos_token"] = piece(model->end_of_document());
   return json.dump(2) + "\n";
 }
 
@@ -131,7 +142,10 @@ std::vector<TokenizerFile> tokenizer_files(const std::string& tokenizer) {
     if (is_file(folder / name)) files.push_back({name, content(folder / name)});
   }
   const bool only_pieces = files.size() == 1 && files[0].name == kSentencePiece;
-  if (only_pieces) files.push_back({kConfig, sentencepiece_config_json()});
+  if (only_pieces) {
+    const fs::path model = is_folder ? path / kSentencePiece : path;
+    files.push_back({kConfig, sentencepiece_config_json(model.string())});
+  }
   return files;
 }
 

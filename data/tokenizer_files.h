@@ -15,7 +15,8 @@ struct TokenizerFile {
 /// What a model's folder needs for the tokenizer that `tokenizer` names: `bytes`, a SentencePiece
 /// .model, a tokenizer.json, or a Hugging Face folder; empty: nothing. The files that lie beside it
 /// and belong to it (tokenizer_config.json, chat template, ...) come along; for bytes, and for a
-/// SentencePiece model that has none beside it, they are made, so that `transformers` opens it.
+/// SentencePiece model that has none beside it, they are made, so that `transformers` opens it and
+/// reads a text as temper does.
 /// Throws c10::ValueError naming the file that cannot be read.
 std::vector<TokenizerFile> tokenizer_files(const std::string& tokenizer);
 

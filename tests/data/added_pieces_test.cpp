@@ -115,7 +115,8 @@ TEST_P(AddedPiecesTest, TheFilesGoAlong) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, AddedPiecesTest,
-                         testing::Values("added", "decoder", "named", "llama", "bare"));
+                         testing::Values("added", "decoder", "named", "llama", "bare", "spaced",
+                                         "unspaced"));
 
 TEST(AddedPiecesTest, ALongTextIsEncodedInPortions) {
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(golden("decoder"), "t");
@@ -139,6 +140,28 @@ TEST(AddedPiecesTest, ALoneModelIsSentencePieces) {
   EXPECT_EQ(tokenizer->decode(tokenizer->encode(" hello")), " hello");
   EXPECT_EQ(tokenizer->prefix(), std::vector<int32_t>{1});
   EXPECT_EQ(tokenizer->end_of_document(), 2);
+}
+
+// transformers then reads the folder as temper reads the .model: the golden ids are of this file.
+TEST(AddedPiecesTest, ALoneModelGetsAConfigThatSaysWhatItDoesWithSpaces) {
+  for (const std::string kind : {"spaced", "unspaced"}) {
+    const Folder lone({}, /*with_model=*/false);
+    fs::copy(golden(kind + "/tokenizer.model"), lone.path());
+    std::ifstream file(golden(kind + "/tokenizer_config.json"));
+    const std::string expected(std::istreambuf_iterator<char>(file), {});
+    for (const std::string& name : {lone.path(), lone.path() + "/tokenizer.model"}) {
+      const std::vector<TokenizerFile> files = tokenizer_files(name);
+      ASSERT_EQ(files.size(), 2u);
+      EXPECT_EQ(files[1].name, "tokenizer_config.json");
+      EXPECT_EQ(files[1].content, expected);
+    }
+    const std::unique_ptr<Tokenizer> before = open_tokenizer(lone.path(), "t");
+    const std::unique_ptr<Tokenizer> after = open_tokenizer(golden(kind), "t");
+    for (const std::string text : {"hello <s> world", " a space before", "</s>\n<unk>"}) {
+      EXPECT_EQ(before->encode(text), after->encode(text)) << text;
+      EXPECT_EQ(before->decode(before->encode(text)), text);
+    }
+  }
 }
 
 TEST(AddedPiecesTest, NoEndOfTextWhereTheFilesSaySo) {

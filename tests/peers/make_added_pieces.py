@@ -48,6 +48,21 @@ def token(content, special=True, **flags):
     return {**plain, **flags}
 
 
+def alone(prefix):
+    return {
+        "tokenizer_class": "LlamaTokenizer",
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "add_prefix_space": prefix,
+        "legacy": False,
+        "split_special_tokens": True,
+        "clean_up_tokenization_spaces": False,
+        "unk_token": "<unk>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+    }
+
+
 OWN = {"0": token("<unk>"), "1": token("<s>"), "2": token("</s>")}
 
 
@@ -132,6 +147,9 @@ KINDS = {
             "tokenizer_class": "LlamaTokenizer",
         }
     },
+    # What temper writes beside a .model that comes alone, with a space before a text and without.
+    "spaced": {"tokenizer_config.json": alone(prefix=True)},
+    "unspaced": {"tokenizer_config.json": alone(prefix=False)},
 }
 
 
@@ -162,9 +180,9 @@ def main():
     for kind, files in KINDS.items():
         path = folder / kind
         path.mkdir(parents=True, exist_ok=True)
-        (path / "tokenizer.model").write_bytes(model())
+        (path / "tokenizer.model").write_bytes(model(prefix=kind != "unspaced"))
         for name, content in files.items():
-            (path / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            (path / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         tokenizer = LlamaTokenizer.from_pretrained(path)
         rows = []
         for text in texts():
