@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "data/builtin_language.h"
 #include "data/tokenizer.h"
 #include "data/tokenizer_files.h"
 
@@ -45,10 +46,21 @@ std::string tokenizer_to_keep(const Corpus& corpus, const std::string& folder) {
 
 void check_same_tokenizer(const Corpus& corpus, const std::string& section,
                           const std::string& folder) {
+  const std::string option = section.find('.') == std::string::npos ? section + ".path" : section;
+  // The ids of the built-in language are no text: a model of one would be measured, and trained, on
+  // what means something else to it.
+  const bool is_text = dynamic_cast<const BuiltinLanguage*>(&corpus) == nullptr;
+  TORCH_CHECK_VALUE(
+      is_text || folder.empty() || !has_tokenizer(folder), "--data.source is builtin, but --",
+      option, " ", folder,
+      " has a tokenizer, to which the ids of the built-in language mean something else: give text "
+      "(--data.source text --data.text FILE) or token ids (--data.source tokens --data.tokens FILE "
+      "--data.vocab N); where the model was made of the built-in language, take the tokenizer's "
+      "files out of its folder");
   const std::string ours = corpus.tokenizer_file();
   if (ours.empty() || folder.empty() || !has_tokenizer(folder) || same_path(ours, folder)) return;
   const std::unique_ptr<Tokenizer> data = open_tokenizer(ours, "data.tokenizer");
-  const std::unique_ptr<Tokenizer> model = open_tokenizer(folder, section + ".path");
+  const std::unique_ptr<Tokenizer> model = open_tokenizer(folder, option);
   const auto shorter = static_cast<int32_t>(std::min(data->vocab(), model->vocab()));
   int32_t id = 0;
   while (id < shorter && data->token(id) == model->token(id)) ++id;
@@ -79,9 +91,9 @@ std::string fit_vocabulary(const Corpus& corpus, const std::string& section,
     TORCH_CHECK_VALUE(
         id < ids, "the ", section, "'s end of text is the id ", id, ", but ", corpus.describe(),
         " has only ", ids,
-        " ids: it is a token that was added to the tokenizer.model, which temper does "
-        "not read; make token ids with transformers and give them with --data.source "
-        "tokens and --data.vocab ",
+        " ids: where the tokenizer's files were copied in part (added_tokens.json and "
+        "tokenizer_config.json have the ids of added tokens), copy all of them; a token file "
+        "needs --data.vocab ",
         rows);
   }
   shape = shape.with_vocab(ids);

@@ -19,7 +19,8 @@ void choose_tokenizer(DataConfig& data, const std::string& folder);
 std::string tokenizer_to_keep(const Corpus& corpus, const std::string& folder);
 
 /// Throws c10::ValueError with the first differing id where the tokenizer in `folder` (if there is
-/// one) is not the data's (if it is known).
+/// one) is not the data's (if it is known), and where the data are the built-in language, which has
+/// none. `section`: the option, or what its name has before ".path".
 void check_same_tokenizer(const Corpus& corpus, const std::string& section,
                           const std::string& folder);
 

@@ -160,6 +160,37 @@ TEST(VocabularyTest, TheTokenizerOfATokenFileIsComparedAndKept) {
   EXPECT_EQ(read_text(scratch / "run/student/tokenizer.model"), read_text(a + "/tokenizer.model"));
 }
 
+TEST(VocabularyTest, TheBuiltInLanguageIsRefusedWhereTheModelHasATokenizer) {
+  const ScratchDir scratch;
+  write_text(scratch / "a.txt", some_text("the first of the texts "));
+  const std::vector<std::string> text{"--data.source", "text", "--data.text", scratch / "a.txt"};
+  const std::string model = make_model(scratch, "model", text);
+  const std::string plain = make_model(scratch, "plain", {});
+  const auto refused = [&](const std::vector<std::string>& arguments, const std::string& option) {
+    const Outcome outcome = launch(arguments);
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_NE(outcome.err.find("--data.source is builtin, but --" + option + " " + model),
+              std::string::npos)
+        << outcome.err;
+    EXPECT_NE(outcome.err.find("--data.text FILE"), std::string::npos) << outcome.err;
+  };
+  const std::vector<std::string> evaluate{"evaluate", "--train.seq", "32", "--evaluate.max-tokens",
+                                          "256",      "--model.path"};
+  const auto with = [](std::vector<std::string> arguments, const std::vector<std::string>& more) {
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  };
+  refused(with(evaluate, {model}), "model.path");
+  refused(with(evaluate, {plain, "--evaluate.teacher", model}), "evaluate.teacher");
+  refused({"train", "--run.dir", scratch / "a", "--model.path", model, "--train.steps", "1",
+           "--train.seq", "32", "--train.warmup", "0"},
+          "model.path");
+  refused(small_job(scratch / "b", {"--teacher.path", model}), "teacher.path");
+  refused(small_job(scratch / "c", {"--student.path", model}), "student.path");
+  const Outcome own = launch(with(with(evaluate, {model}), text));
+  EXPECT_EQ(own.code, 0) << own.err;
+}
+
 TEST(VocabularyTest, AStudentIsCutFromATeacherThatIsTrainedFirst) {
   const ScratchDir scratch;
   const Outcome outcome =
