@@ -1,4 +1,6 @@
 // Readers of data/: token files, texts, tokenizers.
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <memory>
 
@@ -80,7 +82,9 @@ FuzzReader token_reader(const std::string& path, std::vector<std::string> seeds,
 /// A text is encoded and given back.
 void use_tokenizer(const std::string& path) {
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(path, "data.tokenizer");
-  const std::string text = "It's 1234 words,\n\n  caf\u00e9 \xf0\x9f\x8e\x89\t<|endoftext|> \xff!";
+  const std::string text =
+      "It's 1234 words,\n\n  caf\u00e9 \xf0\x9f\x8e\x89\t<|endoftext|> \xff!\n "
+      "<s>x<|im_end|>\n<tool>";
   const std::vector<int32_t> ids = tokenizer->encode(text);
   tokenizer->decode(ids);
   tokenizer->decode_all(ids);
@@ -88,6 +92,8 @@ void use_tokenizer(const std::string& path) {
   tokenizer->prefix();
   tokenizer->end_of_document();
   fingerprint(*tokenizer);
+  const size_t cut = tokenizer->next_cut(text, 1);
+  if (cut < text.size()) tokenizer->encode_rest(std::string_view(text).substr(cut));
 }
 
 FuzzReader tokenizer_json_reader(const std::string& work) {
@@ -122,6 +128,39 @@ FuzzReader sentencepiece_reader(const std::string& work) {
             use_tokenizer(path);
           },
           {}};
+}
+
+/// The files that add tokens to a SentencePiece model, one after the other with a NUL byte between,
+/// which none of them can hold.
+FuzzReader added_pieces_reader(const std::string& work) {
+  const std::array names = {"tokenizer_config.json", "added_tokens.json",
+                            "special_tokens_map.json"};
+  const auto golden = [](const std::string& kind) {
+    return source_file("tests/data/golden_pieces/" + kind + "/");
+  };
+  write_file(work + "/tokenizer.model", file_content(golden("added") + "tokenizer.model"));
+  std::vector<std::string> seeds, texts;
+  for (const char* kind : {"added", "decoder", "named", "llama", "bare", "spaced"}) {
+    std::string seed;
+    for (const char* name : names) {
+      const bool there = std::filesystem::exists(golden(kind) + name);
+      texts.push_back(there ? file_content(golden(kind) + name) : "");
+      seed += texts.back() + std::string(1, '\0');
+    }
+    seeds.push_back(seed);
+  }
+  return {std::move(seeds),
+          [work, names](const std::string& bytes) {
+            std::string_view rest = bytes;
+            for (const char* name : names) {
+              const size_t end = std::min(rest.find('\0'), rest.size());
+              std::filesystem::remove(work + "/" + name);
+              if (end > 0) write_file(work + "/" + name, rest.substr(0, end));
+              rest.remove_prefix(std::min(end + 1, rest.size()));
+            }
+            use_tokenizer(work + "/tokenizer.model");
+          },
+          quoted_words(texts)};
 }
 
 FuzzReader text_reader(const std::string& work) {
@@ -189,6 +228,7 @@ std::vector<FuzzTarget> data_targets() {
       {"jsonl", jsonl_reader},
       {"tokenizer_json", tokenizer_json_reader},
       {"sentencepiece", sentencepiece_reader},
+      {"added_pieces", added_pieces_reader},
   };
 }
 
