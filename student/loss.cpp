@@ -223,14 +223,22 @@ LossSums sums_of(const at::Tensor& rows) {
 
 void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
                              const at::Tensor& labels, const LossConfig& config,
-                             const at::Tensor& weights, const at::Tensor& rows) {
+                             const at::Tensor& weights, const at::Tensor& rows,
+                             const at::Tensor& gradient) {
   TORCH_INTERNAL_ASSERT(logits.dim() == 2 && labels.dim() == 1 && labels.size(0) == logits.size(0));
+  TORCH_INTERNAL_ASSERT(!gradient.defined() ||
+                        (gradient.is_contiguous() && gradient.sizes() == logits.sizes() &&
+                         gradient.scalar_type() == logits.scalar_type() &&
+                         gradient.device() == logits.device()));
   const double soft = teacher.defined() ? config.alpha : 0.0;
   const int64_t entries = soft > 0 && teacher.ids.defined() ? teacher.ids.size(1) : 0;
   // The GPU's kernel has no terms beyond a plain cross-entropy: those are made of whole matrices.
   const bool on_gpu = logits.is_cuda() && config.labels.plain() && has_cuda_loss_rows(entries);
-  if (!logits.is_cpu() && !on_gpu)
-    return tensor_loss_rows_(logits, teacher, labels, config, weights, rows);
+  if (!logits.is_cpu() && !on_gpu) {
+    tensor_loss_rows_(logits, teacher, labels, config, weights, rows);
+    if (gradient.defined()) gradient.copy_(logits);
+    return;
+  }
   TORCH_CHECK(logits.is_contiguous() && value_dtype(logits.scalar_type()),
               "the loss needs contiguous logits of a floating type, not ", logits.toString());
 
@@ -238,6 +246,7 @@ void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
   block.rows = logits.size(0);
   block.vocab = logits.size(1);
   block.logits = logits.data_ptr();
+  block.gradient = gradient.defined() ? gradient.data_ptr() : block.logits;
   block.dtype = *value_dtype(logits.scalar_type());
   const at::Tensor ids_of_labels = labels.contiguous();  // (N)
   block.labels = ids_of_labels.const_data_ptr<int64_t>();

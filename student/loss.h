@@ -104,10 +104,13 @@ LossSums distillation_loss_(at::Tensor& logits, const SoftTargets& teacher,
                             const at::Tensor& weights = {});
 
 /// The same, with each token's share of the sums written to `rows` (3, N) float64 on the logits'
-/// device: loss, kl, ce. On a GPU it returns once the work is queued.
+/// device: loss, kl, ce. On a GPU it returns once the work is queued. `gradient` (N, V), contiguous
+/// and like the logits, gets dL/dlogits in their stead, and they are left in no particular state;
+/// it may be the very memory of the teacher's logits. Undefined: the logits.
 void distillation_loss_rows_(at::Tensor& logits, const SoftTargets& teacher,
                              const at::Tensor& labels, const LossConfig& config,
-                             const at::Tensor& weights, const at::Tensor& rows);
+                             const at::Tensor& weights, const at::Tensor& rows,
+                             const at::Tensor& gradient = {});
 /// The sums over such rows; waits for them.
 LossSums sums_of(const at::Tensor& rows);
 

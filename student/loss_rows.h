@@ -27,7 +27,10 @@ enum class SoftRows : uint8_t {
 struct LossRows {
   int64_t rows = 0;        ///< n
   int64_t vocab = 0;       ///< V
-  void* logits = nullptr;  ///< (n, V) of `dtype`: the student's; overwritten with the gradient
+  void* logits = nullptr;  ///< (n, V) of `dtype`: the student's; room to work in
+  /// (n, V) of `dtype`: dL/dlogits is written there. May be the memory of the logits, or that of
+  /// the teacher's where these are of `dtype`, too.
+  void* gradient = nullptr;
   ValueDtype dtype = ValueDtype::kFloat;
   const int64_t* labels = nullptr;  ///< (n), in [0, V)
   const double* weights = nullptr;  ///< (n): factor of each token's loss; null: 1

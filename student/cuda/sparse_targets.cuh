@@ -4,23 +4,31 @@
 
 #include <cstdint>
 
+#include "student/cuda/online_sums.cuh"
 #include "student/cuda/row_walk.cuh"
 #include "student/kernels/divergence_terms.h"
 #include "student/loss_rows.h"
 
 namespace temper::gpu {
 
+/// A logit's exponent: Note [Exponents].
+struct Exponent {
+  double factor, origin;
+
+  /// The exponent to the base e.
+  __device__ double of(double logit) const { return kLn2 * (logit * factor - origin); }
+};
+
 /// A row's coefficients and sums, the same for every thread.
 struct Row {
   double soft, hard, flat;  // of the gradient: divergence by logits/T, cross-entropy, smoothing
-  double inverse;           // 1/T
-  double max, teacher_max;
-  double z, z_one, zq;
+  Exponent at_t, at_one;
+  double z, z_one, zq;  // sums of the exponentials at T, at 1, and of the teacher's
 
-  /// exp(x), p and p at T = 1 of a logit.
-  __device__ double exponent(double logit) const { return (logit - max) * inverse; }
-  __device__ double log_p(double logit) const { return exponent(logit) - log(z); }
-  __device__ double hard_part(double logit) const { return hard * exp(logit - max) / z_one - flat; }
+  __device__ double log_p(double logit) const { return at_t.of(logit) - log(z); }
+  __device__ double hard_part(double logit) const {
+    return hard * exp(at_one.of(logit)) / z_one - flat;
+  }
 };
 
 /// The sparse targets of a row: ids, what the teacher says of them, and the student's logits.

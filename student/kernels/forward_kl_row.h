@@ -27,7 +27,7 @@ class ForwardKlRow {
   ForwardKlRow(const LossRows& block, T* s, T* t, T* u)
       : block_(block), n_(block.vocab), padded_(padded_vocab(block.vocab)), s_(s), t_(t), u_(u) {}
 
-  /// The row's sums, and its gradient in place of its logits. False, and nothing written, if a
+  /// The row's sums, and its gradient where it belongs. False, and nothing written, if a
   /// logit is no number. P as in power().
   template <int P>
   bool compute(int64_t row, const RowScales& scales, RowSums& sums) {
@@ -157,7 +157,7 @@ void ForwardKlRow<T>::gradient(int64_t row, const RowScales& scales, const RowSu
     if (label >= begin && label < end)
       values[label - begin] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
     store_part(values, std::min(kSumBlock, n_ - begin), block_.dtype, row * n_ + begin,
-               block_.logits);
+               block_.gradient);
   }
 }
 

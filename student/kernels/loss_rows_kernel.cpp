@@ -5,7 +5,7 @@
 //   1. copy to float, find the largest (student and teacher);
 //   2. exponentials and their sums at both temperatures;
 //   3. a divergence's terms, which need the sums of 2, then the gradient;
-//   4. round to the logits' type, where they came from.
+//   4. round to the logits' type, into the gradient's memory.
 // Forward KL with the teacher's logits, what is trained with most, takes two (forward_kl_row.h);
 // what hard labels have beyond a plain cross-entropy takes two more (label_terms_row.h).
 //
@@ -298,7 +298,7 @@ void RowLoss<T>::compute(int64_t row, const RowScales& scales, double weight) {
   } else {
     t_[block_.labels[row]] -= static_cast<T>(scales.hard * (1 - block_.smoothing));
   }
-  store_part(t_, n_, block_.dtype, row * n_, block_.logits);
+  store_part(t_, n_, block_.dtype, row * n_, block_.gradient);
 }
 
 template <typename T>
@@ -319,7 +319,7 @@ void RowLoss<T>::operator()(int64_t row) {
   }
   if (!numbers) {
     std::fill(t_, t_ + n_, std::numeric_limits<T>::quiet_NaN());
-    store_part(t_, n_, block_.dtype, row * n_, block_.logits);
+    store_part(t_, n_, block_.dtype, row * n_, block_.gradient);
     block_.divergences[row] = block_.cross_entropies[row] = block_.losses[row] =
         std::numeric_limits<double>::quiet_NaN();
     return;

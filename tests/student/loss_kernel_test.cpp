@@ -56,6 +56,30 @@ TEST_P(LossKernelTest, EqualsTensorOperationsInDouble) {
   }
 }
 
+// In other memory, or where the teacher's logits were, the gradient has the same bits.
+TEST_P(LossKernelTest, GradientsLieWhereTheyAreWanted) {
+  const auto [which, temperature, dtype] = GetParam();
+  at::manual_seed(12);
+  const at::Tensor logits = (at::randn({kTokens, kVocab}) * 3).to(dtype);   // (N, V)
+  const at::Tensor teacher = (at::randn({kTokens, kVocab}) * 3).to(dtype);  // (N, V)
+  const at::Tensor labels = at::randint(kVocab, {kTokens}, at::kLong);      // (N)
+  const at::Tensor rows = at::empty({3, kTokens}, at::kDouble);             // (3, N)
+  const LossConfig config = which.config(0.6, temperature, 0.1);
+  const SoftTargets soft = soft_targets_of(which.payload, teacher, temperature);
+  at::Tensor expected = logits.clone();  // (N, V)
+  const LossSums sums = distillation_loss_(expected, soft, labels, config);
+  for (const bool over_teacher : {false, true}) {
+    if (over_teacher && which.payload != Payload::kFull) continue;
+    SoftTargets same = soft;
+    if (over_teacher) same.values = teacher.clone();                                    // (N, V)
+    at::Tensor given = logits.clone();                                                  // (N, V)
+    const at::Tensor gradient = over_teacher ? same.values : at::full_like(logits, 7);  // (N, V)
+    distillation_loss_rows_(given, same, labels, config, {}, rows, gradient);
+    EXPECT_TRUE(gradient.equal(expected)) << over_teacher;
+    EXPECT_EQ(sums_of(rows).loss, sums.loss) << over_teacher;
+  }
+}
+
 std::string name_of(const testing::TestParamInfo<LossKernelTest::ParamType>& info) {
   const auto [which, temperature, dtype] = info.param;
   return std::string(which.name) + "_T" + std::to_string(static_cast<int>(temperature * 10)) + "_" +
