@@ -40,6 +40,10 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
   const at::ScalarType compute = hidden.scalar_type();
   const int64_t vocab = head.size(0);
   const bool makes_teacher = teacher.defined() && teacher.kind == Payload::kHidden;
+  // Then the gradient by the logits of the valid tokens fills the teacher's first rows.
+  const bool overwrites = options.overwrite_teacher && teacher.defined() &&
+                          teacher.kind == Payload::kFull &&
+                          teacher.values.scalar_type() == compute && teacher.values.is_contiguous();
   HeadLossWorkspace own;
   HeadLossWorkspace& workspace = options.workspace != nullptr ? *options.workspace : own;
 
@@ -47,14 +51,27 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
   const at::Tensor valid = (labels != kIgnoredLabel).nonzero().squeeze(1);  // (valid)
   const bool all_valid = valid.numel() == labels.numel();
   hidden_gradient = all_valid ? at::empty_like(hidden) : at::zeros_like(hidden);  // (N, C)
+  const bool copies_teacher = makes_teacher || (overwrites && !all_valid);
   const int64_t row_bytes =
-      vocab * (hidden.element_size() + (makes_teacher ? teacher.values.element_size() : 0));
+      vocab * (hidden.element_size() + (copies_teacher ? teacher.values.element_size() : 0));
   const int64_t chunk = options.chunk_tokens > 0
                             ? options.chunk_tokens
                             : std::min(chosen_chunk(row_bytes, hidden.device()), valid.numel());
 
   const auto pulse = [&] {
     if (options.between) options.between();
+  };
+  // Of the tokens valid[begin, begin + n): gradient (n, V) by the logits, hidden states h (n, C).
+  const auto backward = [&](const at::Tensor& gradient, const at::Tensor& h, int64_t begin) {
+    if (all_valid) {
+      at::Tensor place = hidden_gradient.narrow(0, begin, h.size(0));  // (n, C)
+      at::mm_out(place, gradient, weight);
+    } else {
+      hidden_gradient.index_copy_(0, valid.narrow(0, begin, h.size(0)), at::mm(gradient, weight));
+    }
+    pulse();
+    add_weight_gradient(gradient, h, head_gradient, workspace.head);
+    pulse();
   };
   const at::Tensor numbers =
       at::empty({3, valid.numel()}, hidden.options().dtype(at::kDouble));  // (3, valid)
@@ -76,18 +93,17 @@ LossSums head_loss(const at::Tensor& hidden, const at::Tensor& head,
     at::mm_out(logits, h, weight.t());
     pulse();
     const at::Tensor weights = options.weights.defined() ? pick(options.weights) : at::Tensor();
+    // The rows of the chunks to come are not among these: the k-th valid token is none before the
+    // k-th row. Those of this chunk are copies, or the very rows that are written.
+    const at::Tensor gradient = overwrites ? teacher.values.narrow(0, begin, n) : logits;  // (n, V)
     distillation_loss_rows_(logits, soft, pick(labels), config, weights,
-                            numbers.narrow(1, begin, n));
+                            numbers.narrow(1, begin, n), gradient);
     pulse();
-    if (all_valid) {
-      at::Tensor place = hidden_gradient.narrow(0, begin, n);  // (n, C)
-      at::mm_out(place, logits, weight);
-    } else {
-      hidden_gradient.index_copy_(0, rows, at::mm(logits, weight));
-    }
-    pulse();
-    add_weight_gradient(logits, h, head_gradient, workspace.head);
-    pulse();
+    if (!overwrites) backward(gradient, h, begin);
+  }
+  if (overwrites && valid.numel() > 0) {
+    backward(teacher.values.narrow(0, 0, valid.numel()),
+             all_valid ? hidden : hidden.index_select(0, valid), 0);
   }
   return sums_of(numbers);
 }

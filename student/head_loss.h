@@ -1,6 +1,11 @@
 // Output head and loss at once, in chunks of tokens: hidden states in, loss and gradients out.
-// Neither the logits of a whole micro-batch nor their gradient exist at any time; the extra memory
-// is that of one chunk, at most 64 MiB (256 on a GPU) whatever N is.
+// The student's logits of a whole micro-batch never exist, nor does memory for their gradient; the
+// extra memory is that of one chunk, at most 64 MiB (256 on a GPU) whatever N is.
+//
+// Each chunk's product for the head's gradient reads and writes all of it, which on a GPU takes as
+// long as a good part of the product. Where the teacher's logits of all tokens lie in memory anyway
+// and are not needed again, the gradient by the student's logits takes their place, and one product
+// serves for all tokens (overwrite_teacher).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -22,6 +27,12 @@ struct HeadLossOptions {
   int64_t chunk_tokens = 0;  ///< processed at a time; 0 chooses
   at::Tensor weights = {};   // (N): factors of each token's loss (loss.h), or undefined
   HeadLossWorkspace* workspace = nullptr;  /// null: buffers of this call alone
+  /// The caller is done with the soft targets: where they are logits (payload full) of the hidden
+  /// states' dtype and contiguous, their memory is written over, and what is in it afterwards is
+  /// not to be read. Nothing else may look at this memory, on any stream, until the work that the
+  /// call has queued is done. Other soft targets are left as they are. Where some labels do not
+  /// count, memory for the others' hidden states and their gradient is taken once more.
+  bool overwrite_teacher = false;
   /// Called after each matrix product, so that messages can progress.
   std::function<void()> between = {};
 };

@@ -188,6 +188,9 @@ LossSums TrainingStep::forward_and_backward(int64_t step) {
     options.workspace = &head_workspace_;
     options.between = hooks.between;
     options.weights = counts.weights;
+    // On a GPU they are a copy, or lie in a buffer that is filled anew before the next call; what
+    // is recorded of them was copied before, and the matching below takes hidden states alone.
+    options.overwrite_teacher = device.is_cuda();
     LossSums own = head_loss(hidden.detach(), model_.head(compute_), model_.head_gradient(),
                              counts.labels, teacher, loss, hidden_gradient, options);
     if (match_) {

@@ -35,6 +35,10 @@ struct Size {
   int64_t apart = 0;  // of the teacher's offset, beyond that
 };
 
+/// Where the gradient goes: in place of the logits, elsewhere, elsewhere where no vector of it lies
+/// as one of the logits does, over the teacher's logits.
+enum class Place { kLogits, kApart, kAskew, kTeacher };
+
 void expect_equal(const LossCase& which, double temperature, at::ScalarType dtype,
                   at::ScalarType teacher_dtype, const Size& size) {
   at::manual_seed(3);
@@ -45,24 +49,37 @@ void expect_equal(const LossCase& which, double temperature, at::ScalarType dtyp
   const SoftTargets soft = soft_targets_of(which.payload, teacher, temperature);
   SoftTargets exact = soft;
   if (which.payload == Payload::kFull) exact = SoftTargets::of_logits(teacher.to(at::kDouble));
-  SoftTargets there = soft.to(at::kCUDA);
-  if (which.payload == Payload::kFull)
-    there = SoftTargets::of_logits(on_gpu(teacher, size.offset + size.apart));
+  const at::Tensor rows =
+      at::empty({3, size.tokens}, at::TensorOptions(at::kDouble).device(at::kCUDA));  // (3, N)
   for (const double smoothing : {0.0, 0.1}) {
     const LossConfig config = which.config(0.6, temperature, smoothing);
     const at::Tensor weights =
         smoothing > 0 ? at::rand({size.tokens}, at::kDouble) : at::Tensor();  // (N)
     at::Tensor right = logits.to(at::kDouble).clone();
     const LossSums expected = tensor_loss_(right, exact, labels, config, weights);
-    at::Tensor given = on_gpu(logits, size.offset);
-    const LossSums sums = distillation_loss_(given, there, labels.cuda(), config,
-                                             weights.defined() ? weights.cuda() : at::Tensor());
-    const double least = dtype == at::kDouble ? 1e-10 : 1e-5;
-    EXPECT_NEAR(sums.loss, expected.loss, least * std::abs(expected.loss));
-    EXPECT_NEAR(sums.kl, expected.kl, 2 * least * std::max(1.0, std::abs(expected.kl)));
-    EXPECT_NEAR(sums.ce, expected.ce, least * expected.ce);
-    EXPECT_EQ(sums.tokens, size.tokens);
-    EXPECT_LE(relative_error(given, right), rounding_of(dtype)) << smoothing;
+    for (const Place place : {Place::kLogits, Place::kApart, Place::kAskew, Place::kTeacher}) {
+      if (place == Place::kTeacher && (which.payload != Payload::kFull || dtype != teacher_dtype))
+        continue;
+      SCOPED_TRACE("smoothing " + std::to_string(smoothing) + ", place " +
+                   std::to_string(static_cast<int>(place)));
+      SoftTargets there = soft.to(at::kCUDA);
+      if (which.payload == Payload::kFull)
+        there = SoftTargets::of_logits(on_gpu(teacher, size.offset + size.apart));
+      at::Tensor given = on_gpu(logits, size.offset), gradient;  // (N, V)
+      if (place == Place::kApart) gradient = on_gpu(at::full_like(logits, 7), size.offset);
+      if (place == Place::kAskew) gradient = on_gpu(at::full_like(logits, 7), size.offset + 1);
+      if (place == Place::kTeacher) gradient = there.values;
+      distillation_loss_rows_(given, there, labels.cuda(), config,
+                              weights.defined() ? weights.cuda() : at::Tensor(), rows, gradient);
+      const LossSums sums = sums_of(rows);
+      const double least = dtype == at::kDouble ? 1e-10 : 1e-5;
+      EXPECT_NEAR(sums.loss, expected.loss, least * std::abs(expected.loss));
+      EXPECT_NEAR(sums.kl, expected.kl, 2 * least * std::max(1.0, std::abs(expected.kl)));
+      EXPECT_NEAR(sums.ce, expected.ce, least * expected.ce);
+      EXPECT_EQ(sums.tokens, size.tokens);
+      EXPECT_LE(relative_error(place == Place::kLogits ? given : gradient, right),
+                rounding_of(dtype));
+    }
   }
 }
 
@@ -98,6 +115,55 @@ TEST_F(LossEdgesOnGpuTest, SanitizedAllKinds) {
   for (const LossCase& which : loss_cases())
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
       expect_equal(which, 2.0, dtype, dtype, {3, 523, 1});
+}
+
+// Ids may be masked by a large number instead of an infinity, a thread's own part of a row as well.
+TEST_F(LossEdgesOnGpuTest, MasksOfEverySize) {
+  at::manual_seed(8);
+  for (const LossCase& which : loss_cases()) {
+    for (const double mask : {-1e4, -1e9, -1e30}) {
+      for (const double temperature : {1.0, 1.7, 4.0}) {
+        SCOPED_TRACE(which.name + (" " + std::to_string(mask)));
+        at::Tensor logits = at::randn({3, 9000}) * 3;  // (N, V)
+        const at::Tensor teacher = at::randn({3, 9000}) * 3;
+        logits.narrow(1, 100, 8000).fill_(mask);
+        teacher.narrow(1, 100, 8000).fill_(mask);
+        const at::Tensor labels = at::tensor({3, 99, 8999}, at::kLong);  // (N)
+        const SoftTargets soft = soft_targets_of(which.payload, teacher, temperature);
+        const LossConfig config = which.config(0.6, temperature, 0.0);
+        at::Tensor right = logits.to(at::kDouble).clone(), given = logits.cuda();
+        SoftTargets exact = soft;
+        if (which.payload == Payload::kFull)
+          exact = SoftTargets::of_logits(teacher.to(at::kDouble));
+        const LossSums expected = tensor_loss_(right, exact, labels, config);
+        const LossSums sums = distillation_loss_(given, soft.to(at::kCUDA), labels.cuda(), config);
+        EXPECT_NEAR(sums.loss, expected.loss, 1e-5 * std::abs(expected.loss));
+        EXPECT_LE(relative_error(given, right), 1e-5);
+      }
+    }
+  }
+}
+
+// What counts is how far logits are apart, not where they are.
+TEST_F(LossEdgesOnGpuTest, LogitsFarFromZero) {
+  at::manual_seed(9);
+  for (const double offset : {-3e4, 3e4, 1e6}) {
+    for (const char* kind : {"forward-kl", "jsd"}) {
+      LossConfig config{0.5, 2.0};
+      config.kind = kind;
+      // Differences that float has exactly at that place.
+      const at::Tensor logits = at::round(at::randn({3, 4001}) * 24) / 8 + offset;   // (N, V)
+      const at::Tensor teacher = at::round(at::randn({3, 4001}) * 24) / 8 - offset;  // (N, V)
+      const at::Tensor labels = at::tensor({0, 2000, 4000}, at::kLong);              // (N)
+      at::Tensor given = logits.cuda(), right = logits.to(at::kDouble);
+      const LossSums expected =
+          tensor_loss_(right, SoftTargets::of_logits(teacher.to(at::kDouble)), labels, config);
+      const LossSums sums =
+          distillation_loss_(given, SoftTargets::of_logits(teacher.cuda()), labels.cuda(), config);
+      EXPECT_NEAR(sums.loss, expected.loss, 1e-5 * expected.loss) << kind << offset;
+      EXPECT_LE(relative_error(given, right), 1e-5) << kind << offset;
+    }
+  }
 }
 
 // What the teacher sent is not rounded to the student's type.
@@ -209,16 +275,21 @@ TEST_P(HeadLossOnGpuTest, EqualsTheCpuInDouble) {
     } else {
       soft = soft_targets_of(kind, teacher, 2.0);
       there = soft.to(at::kCUDA);
-      if (kind == Payload::kFull) there = SoftTargets::of_logits(teacher.to(dtype).cuda());
     }
     at::Tensor right = at::zeros_like(head), right_hidden;
     const LossSums expected =
         head_loss(hidden, head, right, labels, soft, {0.5, 2.0}, right_hidden);
-    for (const int64_t chunk : {int64_t{0}, int64_t{100}}) {
+    struct How {
+      int64_t chunk;
+      bool overwrites;
+    };
+    for (const auto [chunk, overwrites] :
+         {How{0, false}, How{100, false}, How{100, true}, How{0, true}}) {
+      if (kind == Payload::kFull) there = SoftTargets::of_logits(teacher.to(dtype).cuda());
       at::Tensor gradient = at::zeros({kVocab, kWidth}, at::kCUDA), of_hidden;
-      const LossSums sums =
-          head_loss(hidden.to(dtype).cuda(), head.to(dtype).cuda(), gradient, labels.cuda(), there,
-                    {0.5, 2.0}, of_hidden, {.chunk_tokens = chunk});
+      const LossSums sums = head_loss(hidden.to(dtype).cuda(), head.to(dtype).cuda(), gradient,
+                                      labels.cuda(), there, {0.5, 2.0}, of_hidden,
+                                      {.chunk_tokens = chunk, .overwrite_teacher = overwrites});
       const double bound = dtype == at::kFloat ? 1e-5 : 1e-2;
       EXPECT_EQ(sums.tokens, expected.tokens);
       EXPECT_NEAR(sums.loss, expected.loss, bound * expected.loss) << payload_name(kind);
