@@ -13,7 +13,7 @@ namespace temper {
 namespace {
 
 // Large enough that handing it over costs nothing, small enough that few of them fill no memory.
-constexpr size_t kPortion = 1 << 20;
+constexpr size_t kTextPortion = 1 << 20;
 
 using nlohmann::json;
 
@@ -128,7 +128,7 @@ std::optional<Portion> DocumentReader::next() {
 
 Portion DocumentReader::jsonl_portion() {
   const std::string_view bytes = file_->bytes();
-  size_t end = bytes.find('\n', std::min(at_ + kPortion, bytes.size()) - 1);
+  size_t end = bytes.find('\n', std::min(at_ + kTextPortion, bytes.size()) - 1);
   end = end == std::string_view::npos ? bytes.size() : end + 1;
   Portion portion{file_, &sources_[source_], bytes.substr(at_, end - at_), {}, line_};
   line_ += std::count(portion.bytes.begin(), portion.bytes.end(), '\n');
@@ -141,14 +141,14 @@ Portion DocumentReader::text_portion() {
   const std::string& separator = sources_[source_].separator;
   const size_t begin = at_;
   Portion portion{file_, &sources_[source_], {}, {}, 0};
-  while (at_ < bytes.size() && at_ - begin < kPortion) {
+  while (at_ < bytes.size() && at_ - begin < kTextPortion) {
     if (!inside_) {
       const size_t found = separator.empty() ? std::string_view::npos : bytes.find(separator, at_);
       document_end_ = std::min(found, bytes.size());
     }
     const std::string_view rest = bytes.substr(at_, document_end_ - at_);
-    const size_t left = begin + kPortion - at_;
-    const size_t size = rest.size() <= kPortion ? rest.size() : tokenizer_.next_cut(rest, left);
+    const size_t left = begin + kTextPortion - at_;
+    const size_t size = rest.size() <= kTextPortion ? rest.size() : tokenizer_.next_cut(rest, left);
     const bool ends = size == rest.size();
     if (!rest.empty()) portion.parts.push_back({rest.substr(0, size), !inside_, ends});
     inside_ = !ends;

@@ -15,7 +15,7 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kWarmUp = 2;
+constexpr int64_t kWarmUpSteps = 2;
 
 /// Seconds of a step of the colocated job over `students`: the median.
 double step_seconds(const ProbeJob& job, const TeacherInference& teacher, Collectives& students) {
@@ -25,9 +25,9 @@ double step_seconds(const ProbeJob& job, const TeacherInference& teacher, Collec
   TrainingStep step(student, job.corpus, job.train, job.loss, job.compute, job.seed, students,
                     &source);
   std::vector<double> seconds;
-  for (int64_t number = 0; number < kWarmUp + job.steps; ++number) {
+  for (int64_t number = 0; number < kWarmUpSteps + job.steps; ++number) {
     const StepResult done = step.run(number);
-    if (number >= kWarmUp) seconds.push_back(done.seconds);
+    if (number >= kWarmUpSteps) seconds.push_back(done.seconds);
   }
   step.settle();
   std::sort(seconds.begin(), seconds.end());

@@ -8,6 +8,9 @@
 
 namespace temper {
 
+/// Between two lines of a stage where there is no terminal.
+inline constexpr double kLineSeconds = 5;
+
 class Progress {
  public:
   /// `first`: steps that were done before this job.

@@ -14,7 +14,6 @@ namespace {
 constexpr int kTag = 731;
 constexpr double kReportSeconds = 0.5;  // between two reports of a rank
 constexpr double kDrawSeconds = 0.1;
-constexpr double kLineSeconds = 5;  // between two lines where there is no terminal
 
 int64_t sum(const std::vector<int64_t>& values) {
   return std::accumulate(values.begin(), values.end(), int64_t{0});

@@ -88,7 +88,7 @@ std::string results_table(const std::vector<ReportRun>& runs) {
 }
 
 /// section.key → value of config.ini.
-std::map<std::string, std::string> options_of(const std::string& config) {
+std::map<std::string, std::string> options_to_compare(const std::string& config) {
   std::map<std::string, std::string> options;
   std::istringstream lines(config);
   std::string section;
@@ -109,7 +109,7 @@ std::string differences_table(const std::vector<ReportRun>& runs) {
   std::vector<std::map<std::string, std::string>> options;
   std::map<std::string, bool> names;
   for (const ReportRun& run : runs) {
-    options.push_back(options_of(run.config));
+    options.push_back(options_to_compare(run.config));
     for (const auto& [name, value] : options.back()) names[name] = true;
   }
   std::string rows;

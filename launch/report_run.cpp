@@ -13,7 +13,6 @@
 namespace temper {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
 
 namespace {
 
@@ -28,15 +27,15 @@ std::string text_of(const fs::path& path) {
   return text.str();
 }
 
-const Json& field(const Json& json, const char* key) {
-  static const Json nothing;
+const nlohmann::json& field(const nlohmann::json& json, const char* key) {
+  static const nlohmann::json nothing;
   if (!json.is_object()) return nothing;
   const auto found = json.find(key);
   return found == json.end() ? nothing : *found;
 }
 
-double number(const Json& json, const char* key) {
-  const Json& value = field(json, key);
+double number(const nlohmann::json& json, const char* key) {
+  const nlohmann::json& value = field(json, key);
   return value.is_number() ? value.get<double>() : NAN;
 }
 
@@ -46,7 +45,7 @@ std::vector<MetricsLine> read_metrics(const fs::path& path) {
   std::string text;
   for (int64_t count = 1; std::getline(file, text); ++count) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    Json json;
+    nlohmann::json json;
     try {
       json = parse_json(text, path.string() + ", line " + std::to_string(count));
     } catch (const c10::ValueError& error) {
@@ -60,7 +59,7 @@ std::vector<MetricsLine> read_metrics(const fs::path& path) {
     line.kl = number(json, "kl");
     line.ce = number(json, "ce");
     line.hidden = number(json, "hidden");
-    line.on_policy = field(json, "on_policy") == Json(true);
+    line.on_policy = field(json, "on_policy") == nlohmann::json(true);
     line.grad_norm = number(json, "grad_norm");
     line.lr = number(json, "lr");
     line.tokens_per_s = number(json, "tokens_per_s");
@@ -75,7 +74,7 @@ std::vector<MetricsLine> read_metrics(const fs::path& path) {
   return lines;
 }
 
-ReportMetrics read_metrics(const Json& json) {
+ReportMetrics read_metrics(const nlohmann::json& json) {
   ReportMetrics metrics;
   metrics.nll = number(json, "nll");
   metrics.accuracy = number(json, "accuracy");
@@ -85,50 +84,51 @@ ReportMetrics read_metrics(const Json& json) {
   metrics.exact_kl = number(field(json, "exact"), "kl");
   metrics.exact_ece = number(field(json, "exact"), "ece");
   metrics.tokens = number(json, "tokens");
-  const Json& bins = field(json, "bins");
+  const nlohmann::json& bins = field(json, "bins");
   if (!bins.is_array()) return metrics;
-  for (const Json& bin : bins) {
+  for (const nlohmann::json& bin : bins) {
     metrics.bins.push_back(
         {number(bin, "tokens"), number(bin, "confidence"), number(bin, "accuracy")});
   }
   return metrics;
 }
 
-ReportResult read_result(const Json& json) {
+ReportResult read_result(const nlohmann::json& json) {
   ReportResult result;
-  const Json& name = field(json, "name");
+  const nlohmann::json& name = field(json, "name");
   result.name = name.is_string() ? name.get<std::string>() : "model";
   result.seed = number(json, "seed");
   result.parameters = number(json, "parameters");
   result.temperature = number(json, "temperature");
-  result.undetermined = field(json, "undetermined") == Json(true);
-  const Json& fit = field(json, "fit");
+  result.undetermined = field(json, "undetermined") == nlohmann::json(true);
+  const nlohmann::json& fit = field(json, "fit");
   result.fit_nll = number(field(fit, "after"), "nll");
-  const Json& curve = field(fit, "nll_curve");
+  const nlohmann::json& curve = field(fit, "nll_curve");
   if (curve.is_array()) {
-    for (const Json& point : curve) {
+    for (const nlohmann::json& point : curve) {
       const ChartPoint at{number(point, "temperature"), number(point, "nll")};
       if (at.x > 0 && std::isfinite(at.x)) result.nll_curve.push_back(at);
     }
   }
-  const Json& test = field(json, "test");
+  const nlohmann::json& test = field(json, "test");
   result.before = read_metrics(field(test, "before"));
   result.after = read_metrics(field(test, "after"));
   return result;
 }
 
 void read_summary(const fs::path& path, ReportRun& run) {
-  const Json json = read_json_file(path.string(), kMaxSummaryBytes);
-  const Json& results = field(json, "results");
+  const nlohmann::json json = read_json_file(path.string(), kMaxSummaryBytes);
+  const nlohmann::json& results = field(json, "results");
   if (results.is_array()) {
-    for (const Json& result : results) run.results.push_back(read_result(result));
+    for (const nlohmann::json& result : results) run.results.push_back(read_result(result));
   } else if (field(json, "test").is_object()) {  // temper train: one result at top level
     run.results.push_back(read_result(json));
   }
   run.entropy_floor = number(json, "entropy_floor");
   run.entropy_rate = number(field(json, "entropy_rate"), "nats_per_token");
   run.entropy_rate_error = number(field(json, "entropy_rate"), "standard_error");
-  const Json& training = field(json, "training").is_object() ? field(json, "training") : json;
+  const nlohmann::json& training =
+      field(json, "training").is_object() ? field(json, "training") : json;
   run.seconds = number(training, "seconds");
   run.tokens_per_s = number(training, "tokens_per_s");
   run.wait_teacher = number(training, "wait_teacher");

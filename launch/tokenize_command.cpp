@@ -24,8 +24,6 @@ namespace {
 namespace po = boost::program_options;
 namespace fs = std::filesystem;
 
-constexpr double kLineSeconds = 5;  // between progress lines where there is no terminal
-
 bool has_ending(const std::string& path, const std::string& ending) {
   return path.size() > ending.size() && path.ends_with(ending);
 }

@@ -12,9 +12,6 @@
 namespace temper {
 namespace {
 
-constexpr int64_t kMaxBytes =
-    1 << 20;  // real ones take a few kilobytes, with long layer lists some tens
-
 // Reads `name` and refuses every value but those that mean what we compute.
 void expect(const JsonFields& fields, const char* name, bool wanted) {
   if (fields.boolean(name, wanted) != wanted) {
@@ -185,7 +182,7 @@ const char* architecture(Family family) {
 }  // namespace
 
 TransformerConfig read_config_json(const std::string& path) {
-  const nlohmann::json json = read_json_file(path, kMaxBytes);
+  const nlohmann::json json = read_json_file(path, kMaxConfigBytes);
   const JsonFields fields(json, path);
   const std::string type = fields.text("model_type");
   Family family;
@@ -297,7 +294,7 @@ std::string config_json_text(const TransformerConfig& config) {
 }
 
 void read_generation_ends(const std::string& path, TransformerConfig& config) {
-  const nlohmann::json json = read_json_file(path, kMaxBytes);
+  const nlohmann::json json = read_json_file(path, kMaxConfigBytes);
   const JsonFields fields(json, path);
   if (!fields.has("eos_token_id")) return;
   std::vector<int64_t> ids = fields.integers("eos_token_id");
@@ -321,7 +318,7 @@ std::string generation_config_text(const TransformerConfig& config,
 }
 
 std::string with_temperature(const std::string& path, double temperature) {
-  nlohmann::json json = read_json_file(path, kMaxBytes);
+  nlohmann::json json = read_json_file(path, kMaxConfigBytes);
   json["do_sample"] = true;
   json["temperature"] = temperature;
   if (!json.contains("top_k")) json["top_k"] = 0;

@@ -2,12 +2,17 @@
 // compute is refused by name: silently other logits would be worse than none.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
 #include "model/transformer_config.h"
 
 namespace temper {
+
+/// The largest config.json or generation_config.json that is read: real ones take a few kilobytes,
+/// with long lists of layers some tens.
+inline constexpr int64_t kMaxConfigBytes = 1 << 20;
 
 /// Reads and checks the file `path`: model_type gpt2, llama, mistral, qwen2 or qwen3; `rope_theta`
 /// beside the other fields or inside `rope_parameters` (transformers 5). Fields that are missing

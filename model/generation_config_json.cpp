@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/json_input.h"
+#include "model/config_json.h"
 #include "model/generation_config.h"
 
 namespace temper {
@@ -12,8 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-constexpr int64_t kMaxBytes = 1 << 20;
 
 std::optional<double> number(const JsonFields& fields, const char* name) {
   return fields.has(name) ? std::optional<double>(fields.number(name)) : std::nullopt;
@@ -94,7 +93,7 @@ DecodingSettings read_generation_config(const std::string& dir, std::string* fil
     *file = "config.json";
     path = (fs::path(dir) / *file).string();
   }
-  const json object = read_json_file(path, kMaxBytes);
+  const json object = read_json_file(path, kMaxConfigBytes);
   const JsonFields fields(object, path);
   settings.eos_token_id = ids(fields, "eos_token_id");
   settings.bos_token_id = integer(fields, "bos_token_id");

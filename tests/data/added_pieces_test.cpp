@@ -13,7 +13,7 @@
 #include "data/tokenizer.h"
 #include "data/tokenizer_files.h"
 
-namespace temper {
+namespace temper::added_pieces_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -231,4 +231,4 @@ TEST(AddedPiecesTest, AFileThatDoesNotCountIsNotRead) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::added_pieces_test

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-namespace temper {
+namespace temper::json_input_test {
 namespace {
 
 constexpr int64_t kMaxBytes = 1000;
@@ -74,4 +74,4 @@ TEST(JsonInputTest, OnlyAnObjectIsAnObject) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::json_input_test

@@ -9,7 +9,7 @@
 
 #include "data/text_corpus.h"
 
-namespace temper {
+namespace temper::replay_corpus_test {
 namespace {
 
 TextCorpus counting(int64_t tokens) {
@@ -67,4 +67,4 @@ TEST(ReplayCorpusTest, GivesTheRecordedRows) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::replay_corpus_test

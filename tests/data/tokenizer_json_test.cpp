@@ -11,7 +11,7 @@
 #include "data/tokenizer_files.h"
 #include "data/utf8.h"
 
-namespace temper {
+namespace temper::tokenizer_json_test {
 namespace {
 
 std::string golden() {
@@ -116,4 +116,4 @@ TEST(TokenizerJsonTest, TheFileForBytesGivesBytes) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::tokenizer_json_test

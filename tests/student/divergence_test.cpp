@@ -9,7 +9,7 @@
 #include "student/loss.h"
 #include "tests/student/central_differences.h"
 
-namespace temper {
+namespace temper::divergence_test {
 namespace {
 
 constexpr int64_t kTokens = 3, kVocab = 11;
@@ -204,4 +204,4 @@ TEST(DivergenceTest, RefusesWhatAPayloadDoesNotDetermine) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::divergence_test

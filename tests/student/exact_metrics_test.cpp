@@ -8,7 +8,7 @@
 
 #include "student/metrics.h"
 
-namespace temper {
+namespace temper::exact_metrics_test {
 namespace {
 
 ExactMetrics measure(const at::Tensor& logits, const at::Tensor& truth, double temperature = 1) {
@@ -70,4 +70,4 @@ TEST(ExactMetricsTest, IsWhatManyLabelsComeTo) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::exact_metrics_test

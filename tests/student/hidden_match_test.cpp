@@ -7,7 +7,7 @@
 #include "comm/collectives.h"
 #include "data/corpus.h"
 
-namespace temper {
+namespace temper::hidden_match_test {
 namespace {
 
 constexpr int64_t kTokens = 7, kStudent = 5, kTeacher = 8;
@@ -82,4 +82,4 @@ INSTANTIATE_TEST_SUITE_P(Kinds, HiddenMatchTest, testing::Values("cosine", "mse"
                          [](const auto& parameter) { return parameter.param; });
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::hidden_match_test

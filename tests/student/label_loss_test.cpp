@@ -12,7 +12,7 @@
 #include "tests/student/central_differences.h"
 #include "tests/student/loss_cases.h"
 
-namespace temper {
+namespace temper::label_loss_test {
 namespace {
 
 constexpr int64_t kTokens = 4, kVocab = 13;
@@ -201,4 +201,4 @@ TEST(LabelLossTest, ExtremeLogitsStayFinite) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::label_loss_test

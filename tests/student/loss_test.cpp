@@ -7,7 +7,7 @@
 
 #include "tests/student/central_differences.h"
 
-namespace temper {
+namespace temper::loss_test {
 namespace {
 
 struct Block {
@@ -210,4 +210,4 @@ TEST(LossTest, RefusesSchedulesThatGoTooFar) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::loss_test

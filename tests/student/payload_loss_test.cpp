@@ -8,7 +8,7 @@
 #include "student/loss.h"
 #include "tests/student/central_differences.h"
 
-namespace temper {
+namespace temper::payload_loss_test {
 namespace {
 
 constexpr int64_t kTokens = 3, kVocab = 13;
@@ -128,4 +128,4 @@ TEST(PayloadLossTest, RefusesAnUnknownTail) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::payload_loss_test

@@ -9,7 +9,7 @@
 #include "student/training_step.h"
 #include "tests/model/small_shape.h"
 
-namespace temper {
+namespace temper::skipped_step_test {
 namespace {
 
 constexpr int64_t kBatch = 6, kBad = 3, kSteps = 7;
@@ -118,4 +118,4 @@ TEST(SkippedStepTest, ASpikeIsSkippedOnAllRanks) {
 }
 
 }  // namespace
-}  // namespace temper
+}  // namespace temper::skipped_step_test
