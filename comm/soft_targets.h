@@ -54,7 +54,8 @@ class SoftTargetSource {
  public:
   virtual ~SoftTargetSource() = default;
   /// Soft targets of the B·S tokens `tokens` (B, S) int64, valid until the next call. Called once
-  /// per micro-batch, in order.
+  /// per micro-batch, in order. Whoever gets full ones may write over their values, and payload()
+  /// with them.
   virtual SoftTargets targets(const MicroBatchId& id, const at::Tensor& tokens) = 0;
   /// The very bytes behind what the last targets() gave, on the CPU, valid as long: to be recorded.
   virtual PayloadView payload() const = 0;
