@@ -54,25 +54,27 @@ TEST(PlanTest, GivenRatesNeedNoModel) {
   EXPECT_EQ(teachers, (std::set<int>{0, 1, 2, 3}));
 }
 
-TEST(PlanTest, ASlowLinkRulesOutFull) {
-  const Arguments cluster = {"--plan.ranks",
-                             "16",
-                             "--plan.ranks-per-node",
-                             "2",
-                             "--plan.flops",
-                             "1e12",
-                             "--plan.link-gbit",
-                             "1",
-                             "--teacher.width",
-                             "512",
-                             "--teacher.layers",
-                             "8",
-                             "--data.vocab",
-                             "32000",
-                             "--train.batch",
-                             "64",
-                             "--plan.node-gbyte-per-s",
-                             "50"};
+TEST(PlanTest, ASlowLinkRulesOutFullWhereItCrosses) {
+  Arguments cluster = {"--launch.spread",
+                       "false",
+                       "--plan.ranks",
+                       "16",
+                       "--plan.ranks-per-node",
+                       "2",
+                       "--plan.flops",
+                       "1e12",
+                       "--plan.link-gbit",
+                       "1",
+                       "--teacher.width",
+                       "512",
+                       "--teacher.layers",
+                       "8",
+                       "--data.vocab",
+                       "32000",
+                       "--train.batch",
+                       "64",
+                       "--plan.node-gbyte-per-s",
+                       "50"};
   const json result = planned(cluster);
   EXPECT_NE(result["recommended"]["payload"], "full");
   bool found = false;
@@ -89,6 +91,15 @@ TEST(PlanTest, ASlowLinkRulesOutFull) {
   EXPECT_EQ(text.code, 0) << text.err;
   EXPECT_NE(text.out.find("network-bound: full needs"), std::string::npos) << text.out;
   EXPECT_NE(text.out.find("--launch.teachers 8 --teacher.payload full"), std::string::npos);
+  // A teacher and a student on each node: nothing but gradients crosses.
+  only[1] = "true";
+  const json spread = planned(only);
+  ASSERT_FALSE(spread["predictions"].empty());
+  for (const json& each : spread["predictions"]) {
+    EXPECT_EQ(each["teachers"], 8);
+    if (each["lookahead"] == 0) continue;
+    EXPECT_NE(each["bound_by"], "network");
+  }
 }
 
 TEST(PlanTest, TeachersOnNodesOfTheirOwnLoadTheLink) {
