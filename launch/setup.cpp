@@ -55,9 +55,7 @@ std::unique_ptr<Corpus> open_corpus_everywhere(const DataConfig& config, const s
 void check_fit(const TransformerConfig& model, const std::string& section,
                const std::string& folder, const Corpus& corpus, int64_t seq) {
   check_same_tokenizer(corpus, section, folder);
-  TORCH_CHECK_VALUE(corpus.vocab() <= model.vocab, "the ", section, "'s vocabulary has ",
-                    model.vocab, " ids, the data ", corpus.vocab(), " (", corpus.describe(),
-                    "): use the tokenizer that the model was made with");
+  check_ids(corpus, section, folder, model.vocab);
   check_positions(model, section, seq);
 }
 

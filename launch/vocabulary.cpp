@@ -74,13 +74,27 @@ void check_same_tokenizer(const Corpus& corpus, const std::string& section,
                     ", or a model made with the data's tokenizer");
 }
 
+void check_ids(const Corpus& corpus, const std::string& section, const std::string& folder,
+               int64_t rows) {
+  const std::string tokenizer = corpus.tokenizer_file();
+  const bool own = !folder.empty() && has_tokenizer(folder) && !tokenizer.empty();
+  const std::string remedy = own ? "the model has no rows for tokens that were added to its "
+                                   "tokenizer: where no text needs "
+                                   "them, take those from id " +
+                                       std::to_string(rows) +
+                                       " on out of added_tokens.json and tokenizer_config.json "
+                                       "(added_tokens_decoder) in " +
+                                       folder
+                                 : std::string("use the tokenizer that the model was made with");
+  TORCH_CHECK_VALUE(corpus.vocab() <= rows, "the ", section, "'s vocabulary has ", rows,
+                    " ids, the data ", corpus.vocab(), " (", corpus.describe(), "): ", remedy);
+}
+
 std::string fit_vocabulary(const Corpus& corpus, const std::string& section,
                            const std::string& folder, TransformerConfig& shape) {
   check_same_tokenizer(corpus, section, folder);
   const int64_t ids = corpus.vocab(), rows = shape.vocab;
-  TORCH_CHECK_VALUE(ids <= rows, "the ", section, "'s vocabulary has ", rows, " ids, the data ",
-                    ids, " (", corpus.describe(),
-                    "): use the tokenizer that the model was made with");
+  check_ids(corpus, section, folder, rows);
   if (ids == rows) return {};
   const bool known = !folder.empty() && has_tokenizer(folder) && !corpus.tokenizer_file().empty();
   TORCH_CHECK_VALUE(known || looks_padded(ids, rows), "the ", section, "'s vocabulary has ", rows,

@@ -18,6 +18,11 @@ void choose_tokenizer(DataConfig& data, const std::string& folder);
 /// (token files) that of `folder`, if it has one.
 std::string tokenizer_to_keep(const Corpus& corpus, const std::string& folder);
 
+/// Throws c10::ValueError naming both numbers and the remedy where the data have ids that a model
+/// of `rows` rows of vocabulary, from `folder`, has no rows for.
+void check_ids(const Corpus& corpus, const std::string& section, const std::string& folder,
+               int64_t rows);
+
 /// Throws c10::ValueError with the first differing id where the tokenizer in `folder` (if there is
 /// one) is not the data's (if it is known), and where the data are the built-in language, which has
 /// none. `section`: the option, or what its name has before ".path".

@@ -130,6 +130,15 @@ TEST(VocabularyTest, OtherTokenizersAreRefusedWithTheFirstDifferingToken) {
             read_text(teacher + "/tokenizer.model"));
   EXPECT_TRUE(fs::exists(scratch / "run/student/tokenizer_config.json"));
   EXPECT_EQ(vocab_size(scratch / "run/student"), 290);
+  // A token that somebody added, for which the model has no row.
+  write_text(teacher + "/added_tokens.json", "{\"<pad>\": 290}");
+  fs::remove_all(scratch / "run");
+  const Outcome added = with({"--teacher.path", teacher});
+  EXPECT_EQ(added.code, 2);
+  EXPECT_NE(added.err.find("the teacher's vocabulary has 290 ids, the data 291"), std::string::npos)
+      << added.err;
+  EXPECT_NE(added.err.find("take those from id 290 on out of added_tokens.json"), std::string::npos)
+      << added.err;
 }
 
 // A file of ids does not say what they stand for; who knows it can say so.
