@@ -21,6 +21,7 @@ def compare(events, metrics, result):
     accumulator.Reload()
     found = {tag: accumulator.Scalars(tag) for tag in accumulator.Tags()["scalars"]}
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [{name: value for name, value in line.items() if value is not None} for line in lines]  # kl at alpha 0
     tags = {"train/" + name for line in lines for name in line if name != "step"}
     tags |= {f"test/{name} {stage}" for name in ("nll", "accuracy", "ece", "brier") for stage in ("before", "after")}
     tags.add("test/temperature")
